@@ -1,0 +1,14 @@
+"""The array types of the annotations (NumPy 1.19 has no subscriptable ndarray)."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+    IndexArray = np.ndarray[Any, np.dtype[np.int64]]
+else:
+    FloatArray = np.ndarray
+    IndexArray = np.ndarray
+
+__all__ = ["FloatArray", "IndexArray"]

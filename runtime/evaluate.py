@@ -1,0 +1,213 @@
+"""Top-1 and top-5 accuracy over labelled images: `python runtime/evaluate.py MODEL.onnx DATA`.
+
+Exit codes: 0 fine; 1 some images could not be read, the others count; 2 bad usage, a model or a
+data set that cannot be used, or no image that could be read.
+"""
+
+import json
+import os
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+if not __package__:
+    # Run as a script: Python put this folder on the path, the package's own folder is needed.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from runtime import commandline  # noqa: E402 - after the path above
+from runtime.errors import DataError  # noqa: E402
+
+if TYPE_CHECKING:
+    from runtime.arrays import FloatArray
+    from runtime.images import ImageFolder
+    from runtime.session import Session
+
+_TOP = 5
+_DECODERS = 4
+# Batches decoded ahead of the network: enough to keep it fed, few enough for the device's memory.
+_AHEAD = 2
+
+
+class Counts:
+    """What was counted over a data set."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.top1 = 0
+        self.top5 = 0
+        self.bad = 0
+
+    def add(self, logits: "FloatArray", truth: Sequence[int]) -> None:
+        """Counts a batch: logits [N, classes], and the N true classes.
+
+        The rank of the true class is the number of classes with a larger logit, or with an equal
+        one and a smaller index, so that a constant output does not count as correct.
+        """
+        import numpy as np
+
+        order = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP]
+        hits = order == np.asarray(truth)[:, None]
+        self.images += len(truth)
+        self.top1 += int(hits[:, 0].sum())
+        self.top5 += int(hits.sum())
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """The command; returns its exit code. Raises ShiftAddError for what stops all of it."""
+    options = _parser().parse_args(arguments)
+    # Imported here, where an interrupt and a missing package are told in one line.
+    import runtime
+    from runtime.images import ImageFolder
+
+    session = runtime.load(options.model, options.library, options.threads)
+    data = ImageFolder(options.data)
+    classes = match_classes(data, session.metadata.labels)
+    start = time.perf_counter()
+    counts = evaluate(session, data, classes, subset(len(data), options.limit), options.batch_size)
+    seconds = time.perf_counter() - start
+    if not counts.images:
+        raise DataError("{}: none of the {} images could be read".format(data.path, counts.bad))
+    report = _report(counts, seconds)
+    if options.json:
+        commandline.show(json.dumps(dict(report, model=options.model, data=options.data)))
+    else:
+        _show(report)
+    return commandline.SOME_FAILED if counts.bad else commandline.FINE
+
+
+def _parser() -> commandline.Parser:
+    parser = commandline.Parser(
+        prog="evaluate.py", description="Measures a model's accuracy over labelled images."
+    )
+    parser.add_argument("model", metavar="MODEL.onnx", help="a model written by `make export`")
+    parser.add_argument(
+        "data", metavar="DATA", help="a folder or a zip with images at class_name/file"
+    )
+    parser.add_argument(
+        "--batch-size", type=commandline.positive, default=64, metavar="N",
+        help="images one run of the network takes (default: 64)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--limit", type=commandline.positive, metavar="N",
+        help="take N images only, evenly spread over the data set",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    commandline.add_engine_options(parser)
+    return parser
+
+
+def match_classes(data: "ImageFolder", labels: Sequence[str]) -> List[int]:
+    """The model's class index of each of the data set's classes, by name.
+
+    Raises DataError naming the classes that the model does not know.
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    unknown = [name for name in data.classes if name not in index]
+    if unknown:
+        raise DataError(
+            "{}: the model does not know {} of the {} classes: {}; it knows {}".format(
+                data.path, len(unknown), len(data.classes), _some(unknown), _some(labels)
+            )
+        )
+    return [index[name] for name in data.classes]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def subset(count: int, limit: Optional[int]) -> List[int]:
+    """The indices of `limit` of `count` samples, evenly spread (the samples lie class by class)."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [i * count // limit for i in range(limit)]
+
+
+def evaluate(
+    session: "Session",
+    data: "ImageFolder",
+    classes: Sequence[int],
+    indices: Sequence[int],
+    batch_size: int,
+) -> Counts:
+    """Classifies the samples `indices` of `data`, whose class c is the model's `classes[c]`.
+
+    An image that cannot be read is reported on stderr and counted as bad. Raises ModelError when
+    the network fails.
+    """
+    import numpy as np
+
+    from runtime.progress import Progress
+
+    counts = Counts()
+    with Progress("evaluate", len(indices), "image") as progress:
+        for futures in _decoded(session, data, indices, batch_size):
+            images, truth = [], []
+            for i, future in futures:
+                try:
+                    images.append(future.result())
+                    truth.append(classes[data.samples[i][1]])
+                except DataError as error:
+                    counts.bad += 1
+                    progress.clear()
+                    commandline.complain(str(error))
+            if images:
+                counts.add(session.run(np.stack(images)), truth)
+            progress.advance(len(futures))
+    return counts
+
+
+def _decoded(
+    session: "Session", data: "ImageFolder", indices: Sequence[int], batch_size: int
+) -> "Iterator[List[Tuple[int, Future[Any]]]]":
+    """Batches of (index, future of the prepared image), in order, decoded in threads ahead."""
+    waiting: "List[List[Tuple[int, Future[Any]]]]" = []
+    pool = ThreadPoolExecutor(max_workers=_DECODERS)
+
+    def prepare(i: int) -> "FloatArray":
+        image: "FloatArray" = session.prepare([data.open(i)])[0]
+        return image
+
+    try:
+        for first in range(0, len(indices), batch_size):
+            batch = indices[first : first + batch_size]
+            waiting.append([(i, pool.submit(prepare, i)) for i in batch])
+            if len(waiting) > _AHEAD:
+                yield waiting.pop(0)
+        while waiting:
+            yield waiting.pop(0)
+    finally:
+        # An interrupt is not to wait for the images that nobody will look at.
+        for futures in waiting:
+            for _, future in futures:
+                future.cancel()
+        pool.shutdown()
+
+
+def _report(counts: Counts, seconds: float) -> Dict[str, Any]:
+    return {
+        "images": counts.images,
+        "top1": counts.top1 / counts.images,
+        "top5": counts.top5 / counts.images,
+        "seconds": seconds,
+        "images_per_second": counts.images / seconds,
+        "bad_images": counts.bad,
+    }
+
+
+def _show(report: Dict[str, Any]) -> None:
+    rows = [
+        ("images", "{images}"),
+        ("top-1", "{top1:.2%}"),
+        ("top-5", "{top5:.2%}"),
+        ("seconds", "{seconds:.1f}"),
+        ("images/s", "{images_per_second:.1f}"),
+        ("bad images", "{bad_images}"),
+    ]
+    for name, form in rows:
+        commandline.show("{:<11} {:>10}".format(name, form.format(**report)))
+
+
+if __name__ == "__main__":
+    commandline.leave(main)

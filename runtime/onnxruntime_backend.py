@@ -1,0 +1,114 @@
+"""ONNX Runtime (1.10 or newer) behind the session interface, on the CPU."""
+
+import re
+from typing import Any, Optional
+
+import numpy as np
+
+from runtime import library as operator_library
+from runtime.arrays import FloatArray
+from runtime.errors import ModelError, one_line
+from runtime.metadata import Metadata, parse
+from runtime.onnx_header import read_metadata
+from runtime.session import Session
+
+try:
+    import onnxruntime  # type: ignore[import-untyped]
+except ImportError as missing:
+    raise ModelError(
+        "onnxruntime cannot be imported ({}): pip install onnxruntime".format(one_line(missing))
+    ) from missing
+
+INPUT, OUTPUT = "input", "logits"
+# ONNX Runtime also logs what it raises; the exception's text is the one line that is shown.
+_FATAL_ONLY = 4
+
+
+class OnnxRuntimeSession(Session):
+    """A model run by ONNX Runtime; `run` may be called from several threads at a time."""
+
+    def __init__(self, metadata: Metadata, session: Any) -> None:
+        super().__init__(metadata)
+        self._session = session
+        self._options = onnxruntime.RunOptions()
+        self._options.log_severity_level = _FATAL_ONLY
+
+    def _execute(self, images: FloatArray) -> FloatArray:
+        try:
+            outputs = self._session.run([OUTPUT], {INPUT: images}, self._options)
+        except Exception as error:
+            raise ModelError(_explain(error)) from error
+        return np.asarray(outputs[0])
+
+
+def load(
+    path: str, library: Optional[str] = None, threads: Optional[int] = None
+) -> OnnxRuntimeSession:
+    """Loads and warms up the ONNX model at `path`.
+
+    `library` is the operator library's path (searched for when None), `threads` how many threads
+    one run may use (ONNX Runtime's choice when None). The library is registered when the model
+    holds custom operators, or when it was named.
+
+    Raises ModelError for everything that keeps the model from running.
+    """
+    try:
+        metadata = parse(read_metadata(path))
+        options = _options(metadata, library, threads)
+        session = OnnxRuntimeSession(metadata, _create(path, options))
+        session.warm_up()
+    except ModelError as error:
+        raise ModelError("{}: {}".format(path, error)) from error
+    return session
+
+
+def _options(metadata: Metadata, library: Optional[str], threads: Optional[int]) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if metadata.operators or library is not None:
+        _register(options, metadata, operator_library.find(library))
+    return options
+
+
+def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
+    if found is None:
+        # A portable file brings function bodies for its operators.
+        if metadata.target == "portable":
+            return
+        raise ModelError(
+            "needs the operator library for {}, and no {} was found: build it with "
+            "`make plugins`, or point to it with --library or {}".format(
+                " and ".join(metadata.operators), operator_library.NAME, operator_library.VARIABLE
+            )
+        )
+    try:
+        options.register_custom_ops_library(found)
+    except Exception as error:
+        raise ModelError(
+            "cannot load the operator library {}: {}".format(found, _explain(error))
+        ) from error
+
+
+def _create(path: str, options: Any) -> Any:
+    try:
+        session = onnxruntime.InferenceSession(
+            path, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise ModelError(_explain(error)) from error
+    inputs = [item.name for item in session.get_inputs()]
+    outputs = [item.name for item in session.get_outputs()]
+    if inputs != [INPUT] or OUTPUT not in outputs:
+        raise ModelError(
+            "inputs {} and outputs {} where input {!r} and output {!r} are expected".format(
+                inputs, outputs, INPUT, OUTPUT
+            )
+        )
+    return session
+
+
+def _explain(error: BaseException) -> str:
+    """ONNX Runtime's text in one line, without its "[ONNXRuntimeError] : 1 : FAIL :"."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))

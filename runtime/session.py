@@ -1,0 +1,79 @@
+"""The interface that every backend fills: a loaded model that turns images into predictions."""
+
+from typing import List, NamedTuple, Sequence
+
+import numpy as np
+from PIL import Image
+
+from runtime.arrays import FloatArray
+from runtime.errors import ModelError
+from runtime.metadata import Metadata
+from runtime.preprocess import batch
+
+
+class Prediction(NamedTuple):
+    """One class of a result: its name, its index, and its softmax probability in [0, 1]."""
+
+    label: str
+    class_index: int
+    probability: float
+
+
+class Session:
+    """A model ready to run. Backends derive from it and give `_execute`."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self.metadata = metadata
+
+    def run(self, images: FloatArray) -> FloatArray:
+        """Logits, float32 [N, classes], of preprocessed images, float32 [N, 3, H, W].
+
+        Raises ModelError when the shape is not the model's, when the backend fails, or when the
+        logits are not finite or not one a label.
+        """
+        expected = self.metadata.input_size
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise ModelError(
+                "input of shape {} where [N, {}, {}, {}] is expected".format(
+                    list(images.shape), *expected
+                )
+            )
+        logits = self._execute(np.ascontiguousarray(images, dtype=np.float32))
+        shape = (images.shape[0], len(self.metadata.labels))
+        if logits.shape != shape:
+            raise ModelError(
+                "logits of shape {} where {} images and {} labels ask for {}".format(
+                    list(logits.shape), shape[0], shape[1], list(shape)
+                )
+            )
+        if not np.isfinite(logits).all():
+            raise ModelError("the model's output is not finite")
+        return logits
+
+    def classify(self, images: Sequence[Image.Image], top_k: int = 5) -> List[List[Prediction]]:
+        """The `top_k` most probable classes of each image, best first (all classes, if fewer)."""
+        return [top(row, self.metadata.labels, top_k) for row in self.run(self.prepare(images))]
+
+    def prepare(self, images: Sequence[Image.Image]) -> FloatArray:
+        """Images of any size and mode as this model's input, float32 [N, 3, H, W]."""
+        return batch(images, self.metadata)
+
+    def warm_up(self) -> None:
+        """Runs a black image once, so that what can only fail in a run fails at load."""
+        self.run(np.zeros((1,) + self.metadata.input_size, dtype=np.float32))
+
+    def _execute(self, images: FloatArray) -> FloatArray:
+        raise TypeError("{} does not execute anything".format(type(self).__name__))
+
+
+def top(logits: FloatArray, labels: Sequence[str], count: int) -> List[Prediction]:
+    """The `count` classes with the largest of `logits`, [classes]; equal ones in class order."""
+    probabilities = softmax(logits)
+    best = np.argsort(-logits, kind="stable")[:count]
+    return [Prediction(labels[i], int(i), float(probabilities[i])) for i in best]
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """exp(x) / sum(exp(x)) over the last axis, shifted by the maximum so that nothing overflows."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
