@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from typing import Any, Callable, NoReturn, Optional, Sequence
@@ -58,6 +59,8 @@ def leave(
         complain(str(error))
         code = BAD_INPUT
     except KeyboardInterrupt:
+        # A second one is not to interrupt the leaving.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         code = INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes stdout once more at its end, and would complain then.

@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 if not __package__:
-    # Run as a script: Python put this folder on the path, the package's own folder is needed.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime import commandline  # noqa: E402 - after the path above
 from runtime.errors import DataError  # noqa: E402

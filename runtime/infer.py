@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 if not __package__:
-    # Run as a script: Python put this folder on the path, the package's own folder is needed.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime import commandline  # noqa: E402 - after the path above
 from runtime.errors import DataError, ModelError  # noqa: E402
@@ -41,6 +41,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
     session = runtime.load(options.model, options.library, options.threads)
     files, failed = _files(options.images)
+    show = _show_json if options.json else _show_text
     classified: List[str] = []
     for file in files:
         try:
@@ -49,7 +50,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             commandline.complain(str(error))
             failed += 1
             continue
-        _show_json(result) if options.json else _show_text(result)
+        show(result)
         classified.append(file)
     if not classified:
         return commandline.BAD_INPUT
@@ -141,9 +142,9 @@ def _show_json(result: Result) -> None:
         }
         for prediction in result.predictions
     ]
-    timings = {"preprocessing": result.preprocessing_ms, "inference": result.inference_ms}
+    timings = {"preprocessing_ms": result.preprocessing_ms, "inference_ms": result.inference_ms}
     commandline.show(
-        json.dumps({"file": result.file, "predictions": predictions, "milliseconds": timings})
+        json.dumps({"file": result.file, "predictions": predictions, "timings": timings})
     )
 
 
