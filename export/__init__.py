@@ -1,0 +1,1 @@
+"""Trained PyTorch models to ONNX files with ShiftConv and AdderConv operators."""

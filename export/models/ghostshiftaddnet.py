@@ -1,0 +1,183 @@
+"""GhostShiftAddNet (arXiv 2109.09495): GhostNet without multiplications."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from export.models.blocks import conv_bn
+from export.operators import AdderConv2d, ShiftConv2d
+
+# The lowest exponent of the contract's 4-bit code: every shift weight packs into a nibble.
+_NIBBLE_EXPONENT = -6
+
+
+def shift_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> ShiftConv2d:
+    """A "same"-padded shift convolution whose weights fit a nibble."""
+    return ShiftConv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        kernel_size // 2,
+        groups=groups,
+        bias=bias,
+        min_exponent=_NIBBLE_EXPONENT,
+    )
+
+
+class GhostSAModule(nn.Module):
+    """The GhostSA block: intrinsic maps by a 1x1 shift convolution, the others from them.
+
+    The others come of a depthwise shift convolution followed by a 1x1 adder layer, each with a
+    BatchNorm. [N, in_channels, H, W] to [N, out_channels, H, W].
+
+    Args:
+        ratio: output maps for each intrinsic (shift) map. This is what is scheduled per platform:
+            a larger ratio moves work from the shift layer to the adder layer.
+        kernel_size: of the depthwise layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        ratio: int = 2,
+        kernel_size: int = 3,
+        activation: bool = True,
+    ) -> None:
+        super().__init__()
+        intrinsic = math.ceil(out_channels / ratio)
+        ghosts = out_channels - intrinsic
+        spread = intrinsic * math.ceil(ghosts / intrinsic)
+        self.primary = conv_bn(shift_conv(in_channels, intrinsic, 1), intrinsic, activation)
+        self.depthwise = conv_bn(
+            shift_conv(intrinsic, spread, kernel_size, groups=intrinsic), spread, False
+        )
+        self.adder = conv_bn(AdderConv2d(spread, ghosts, 1), ghosts, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        intrinsic = self.primary(x)
+        return torch.cat([intrinsic, self.adder(self.depthwise(intrinsic))], 1)
+
+
+class GhostSABottleneck(nn.Module):
+    """Two GhostSA modules with a depthwise shift between them where the stride is 2."""
+
+    def __init__(
+        self, in_channels: int, hidden: int, out_channels: int, kernel_size: int, stride: int,
+        ratio: int,
+    ) -> None:
+        super().__init__()
+        self.expand = GhostSAModule(in_channels, hidden, ratio=ratio)
+        self.downsample = (
+            conv_bn(shift_conv(hidden, hidden, kernel_size, stride, hidden), hidden, False)
+            if stride > 1
+            else nn.Identity()
+        )
+        self.project = GhostSAModule(hidden, out_channels, ratio=ratio, activation=False)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                *conv_bn(
+                    shift_conv(in_channels, in_channels, kernel_size, stride, in_channels),
+                    in_channels,
+                    False,
+                ),
+                *conv_bn(shift_conv(in_channels, out_channels, 1), out_channels, False),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.downsample(self.expand(x))) + self.shortcut(x)
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """One row of the layer table: kernel, expansion channels, output channels, stride."""
+
+    kernel_size: int
+    hidden: int
+    out_channels: int
+    stride: int
+
+
+class GhostShiftAddNet(nn.Module):
+    """Stem, GhostSA bottlenecks, a 1x1 head, global average pooling and a classifier.
+
+    Every layer with weights is a ShiftConv2d or an AdderConv2d, the stem and the classifier
+    included: no multiplication is left once the BatchNorms are folded into scales.
+
+    Input [N, 3, H, W], output [N, classes].
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Bottleneck],
+        *,
+        stem: int,
+        stem_stride: int,
+        head: int,
+        classes: int,
+        ratio: int = 2,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.stem = conv_bn(shift_conv(3, stem, 3, stem_stride), stem)
+        blocks: list[nn.Module] = []
+        channels = stem
+        for row in rows:
+            blocks.append(
+                GhostSABottleneck(
+                    channels, row.hidden, row.out_channels, row.kernel_size, row.stride, ratio
+                )
+            )
+            channels = row.out_channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = conv_bn(shift_conv(channels, head, 1), head)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = shift_conv(head, classes, 1, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.pool(self.head(self.blocks(self.stem(x))))
+        return torch.flatten(self.classifier(self.dropout(features)), 1)
+
+
+def ghostshiftaddnet_cifar10() -> GhostShiftAddNet:
+    """For 32x32 images, 10 classes."""
+    rows = [
+        Bottleneck(3, 128, 64, 1),
+        Bottleneck(3, 128, 64, 1),
+        Bottleneck(3, 192, 128, 2),
+        Bottleneck(3, 256, 128, 1),
+        Bottleneck(3, 256, 128, 1),
+        Bottleneck(3, 384, 256, 2),
+        Bottleneck(3, 512, 256, 1),
+    ]
+    return GhostShiftAddNet(rows, stem=64, stem_stride=2, head=512, classes=10)
+
+
+def ghostshiftaddnet_imagenet() -> GhostShiftAddNet:
+    """For 224x224 images, 1000 classes: GhostNet's rows with a third of its parameters."""
+    rows = [
+        Bottleneck(3, 48, 24, 2),
+        Bottleneck(5, 72, 40, 2),
+        Bottleneck(3, 160, 80, 2),
+        Bottleneck(3, 160, 80, 1),
+        Bottleneck(3, 240, 112, 1),
+        Bottleneck(5, 336, 160, 2),
+        Bottleneck(5, 320, 160, 1),
+    ]
+    return GhostShiftAddNet(rows, stem=16, stem_stride=2, head=960, classes=1000)

@@ -1,0 +1,6 @@
+"""The operators of the contract as trainable PyTorch modules."""
+
+from export.operators.adder import AdderConv2d, adder_conv2d
+from export.operators.shift import ShiftConv2d, round_to_power_of_two
+
+__all__ = ["AdderConv2d", "ShiftConv2d", "adder_conv2d", "round_to_power_of_two"]

@@ -1,0 +1,136 @@
+"""AdderConv2d: a layer of absolute differences (AdderNet, arXiv 1912.13200)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export.operators import native
+from export.operators.geometry import Window, check_channels, check_input, four_pads, pair
+
+# Elements of the [rows, outputs, depth] differences held at a time where no kernel serves: 64 MB.
+_CHUNK_ELEMENTS = 1 << 24
+
+ADAPTIVE_RATE = 0.2
+"""eta of AdderNet's adaptive learning rate (arXiv 1912.13200, eq. 12; 0.2 in the authors' code)."""
+
+
+def _forward(x: Tensor, w: Tensor) -> Tensor:
+    if native.serves(x, w):
+        return native.adder_forward(x, w)
+    return -torch.cdist(x, w, p=1.0)
+
+
+def _input_grad(x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
+    if native.serves(x, w, grad):
+        return native.adder_input_grad(x, w, grad)
+    rows = max(1, _CHUNK_ELEMENTS // max(1, w.numel()))
+    parts = [
+        torch.einsum("rm,rmk->rk", g, (w - part.unsqueeze(1)).clamp(-1, 1))
+        for part, g in zip(x.split(rows), grad.split(rows), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+class _AdderMatrix(torch.autograd.Function):
+    """y[r,m] = -sum_k |x[r,k] - w[m,k]| with AdderNet's gradients (eq. 5 and 6)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, eta: float | None) -> Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.eta = eta
+        return _forward(x, w)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, w = ctx.saved_tensors
+        (grad,) = grads
+        grad_x = _input_grad(x, w, grad) if ctx.needs_input_grad[0] else None
+        # The gradient is x - w rather than its sign, so the sum over the rows is a matrix product.
+        grad_w = torch.addmm(w * -grad.sum(0).unsqueeze(1), grad.t(), x)
+        if ctx.eta is not None:
+            norm = grad_w.norm().clamp_min(torch.finfo(grad_w.dtype).tiny)
+            grad_w = grad_w * (ctx.eta * grad_w.numel() ** 0.5 / norm)
+        return grad_x, grad_w, None
+
+
+def adder_conv2d(
+    x: Tensor, weight: Tensor, window: Window, groups: int = 1, eta: float | None = None
+) -> Tensor:
+    """-sum |x_pad - w| over a sliding window; a padded position is the value 0.
+
+    Args:
+        x: [N, C, H, W]. Channels-last memory spares a copy for 1x1 layers.
+        weight: [M, C/groups, kH, kW].
+        eta: rescales the weight's gradient to eta*sqrt(k)/||g||, k its number of elements
+            (eq. 12), over all groups' weights of a group separately; None leaves it alone.
+
+    Returns:
+        [N, M, OH, OW], channels-last.
+    """
+    batch, channels, height, width = x.shape
+    out_height, out_width = window.output_size(height, width)
+    flat = weight.flatten(1)
+    size = channels // groups
+    parts = [
+        _AdderMatrix.apply(window.patches(x[:, i * size : (i + 1) * size]), w, eta)
+        for i, w in enumerate(flat.chunk(groups))
+    ]
+    out = parts[0] if groups == 1 else torch.cat(parts, 1)
+    return out.view(batch, out_height, out_width, -1).permute(0, 3, 1, 2)
+
+
+class AdderConv2d(nn.Module):
+    """A 2-D layer of negated L1 distances between patches and filters; no multiplication.
+
+    Input [N, in_channels, H, W], output [N, out_channels, OH, OW], float32. The output is large
+    and negative (about -K*E|x-w|, K = C/g*kH*kW): a BatchNorm has to follow.
+    Gradients are AdderNet's: x-w for the weight, clip(w-x, -1, 1) for the input, and the weight's
+    gradient is rescaled to eta*sqrt(k)/||g|| unless `eta` is None.
+    `padding` is one number, (height, width), or (top, left, bottom, right).
+
+    Raises ValueError for arguments that do not fit together and for inputs of another shape.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+        *,
+        eta: float | None = ADAPTIVE_RATE,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels, out_channels, groups)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.groups = groups
+        self.eta = eta
+        self.window = Window(
+            pair(kernel_size, "kernel_size"),
+            pair(stride, "stride"),
+            four_pads(padding),
+            pair(dilation, "dilation"),
+        )
+        shape = (out_channels, in_channels // groups, *self.window.kernel_shape)
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_input(x, self.in_channels)
+        out = adder_conv2d(x, self.weight, self.window, self.groups, self.eta)
+        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
+
+    def extra_repr(self) -> str:
+        w = self.window
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={w.kernel_shape}, "
+            f"stride={w.strides}, pads={w.pads}, dilation={w.dilations}, groups={self.groups}"
+        )

@@ -1,0 +1,60 @@
+"""The operator library's training kernels, by ctypes (plugins/include/shiftadd/training.h)."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_DEFAULT = Path(__file__).resolve().parents[2] / "build" / "plugins" / "libshiftadd_ort.so"
+
+
+@functools.lru_cache(maxsize=1)
+def training_library() -> ctypes.CDLL | None:
+    """The library that SHIFTADD_ORT_LIBRARY names or `make plugins` built; None where neither is.
+
+    Raises OSError where a file is there and cannot be loaded.
+    """
+    path = Path(os.environ.get("SHIFTADD_ORT_LIBRARY", _DEFAULT))
+    if not path.is_file():
+        return None
+    library = ctypes.CDLL(str(path))
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    library.shiftadd_adder_forward_f32.argtypes = [pointer] * 3 + [size] * 3 + [ctypes.c_int]
+    library.shiftadd_adder_input_grad_f32.argtypes = [pointer] * 4 + [size] * 3 + [ctypes.c_int]
+    return library
+
+
+def serves(*tensors: Tensor) -> bool:
+    """Whether the kernels take these: dense float32 on the CPU, and the library is there."""
+    fit = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+    return fit and training_library() is not None
+
+
+def adder_forward(x: Tensor, w: Tensor) -> Tensor:
+    """-sum_k |x[r,k] - w[m,k]|: x [R,K], w [M,K] float32 to [R,M]."""
+    x, w = x.contiguous(), w.contiguous()
+    out = x.new_empty(x.shape[0], w.shape[0])
+    _call("shiftadd_adder_forward_f32", x, w, out, sizes=(x.shape[0], x.shape[1], w.shape[0]))
+    return out
+
+
+def adder_input_grad(x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
+    """sum_m grad[r,m] * clip(w[m,k] - x[r,k], -1, 1): x [R,K], w [M,K], grad [R,M] to [R,K]."""
+    x, w, grad = x.contiguous(), w.contiguous(), grad.contiguous()
+    out = torch.empty_like(x)
+    sizes = (x.shape[0], x.shape[1], w.shape[0])
+    _call("shiftadd_adder_input_grad_f32", x, w, grad, out, sizes=sizes)
+    return out
+
+
+def _call(name: str, *tensors: Tensor, sizes: tuple[int, int, int]) -> None:
+    library = training_library()
+    assert library is not None, "serves() was not asked"
+    pointers = [t.data_ptr() for t in tensors]
+    if getattr(library, name)(*pointers, *sizes, torch.get_num_threads()):
+        raise MemoryError(f"{name}: no memory for {sizes}")

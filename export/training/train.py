@@ -1,0 +1,212 @@
+"""Trains a registered network on small images; both shipped networks come of this recipe.
+
+    python -m export.training.train ghostshiftaddnet --data train.zip --out build/training
+
+SGD with Nesterov momentum, a linear warm-up and a cosine decay to zero, label smoothing, random
+shifts and mirroring. The first part of the epochs sees images scaled down, which costs half as much
+a step and teaches nearly as much (progressive resizing). The held-out part of the training set is
+for looking on; the test set is not read here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from export.models import find_model
+from export.training.data import Normalize, augmented_batches, load_images, split
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that the result depends on beside the network and the data."""
+
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    warmup_epochs: float = 2.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    small_size: int = 24
+    small_share: float = 0.4
+    held_out: int = 1000
+    seed: int = 0
+
+    def rate_at(self, epoch: float) -> float:
+        """The learning rate at a fractional epoch."""
+        if epoch < self.warmup_epochs:
+            return self.learning_rate * epoch / self.warmup_epochs
+        done = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
+        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights decay; biases and BatchNorm's scales, all of rank 1, do not."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+class Trainer:
+    """One training run, resumable after every epoch."""
+
+    def __init__(self, name: str, data: Path, out: Path, recipe: Recipe) -> None:
+        self.spec = find_model(name)
+        self.recipe = recipe
+        self.out = out / name
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.manual_seed(recipe.seed)
+        self.model = self.spec.build().to(self.device, memory_format=torch.channels_last)
+        groups = parameter_groups(self.model, recipe.weight_decay)
+        self.optimizer = torch.optim.SGD(
+            groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
+        )
+        images, labels, classes = load_images(data, self.spec.input_size[1])
+        if tuple(classes) != self.spec.labels:
+            raise ValueError(f"{data}: its classes are {classes}, not {list(self.spec.labels)}")
+        self.images, self.labels = images, labels.to(self.device)
+        self.normalize = Normalize(self.spec.mean, self.spec.std)
+        self.train_set, self.held_out = split(len(images), recipe.held_out, recipe.seed)
+        self.epoch = 0
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def resume(self) -> None:
+        """Goes on from the last checkpoint, if there is one of the same recipe."""
+        if not self._checkpoint.exists():
+            return
+        state = torch.load(self._checkpoint, weights_only=True)
+        if state["recipe"] != dataclasses.asdict(self.recipe):
+            raise ValueError(f"{self._checkpoint}: of another recipe; remove it to start afresh")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch = state["epoch"]
+
+    def save(self) -> None:
+        """Writes checkpoint and weights, each aside first: an interruption leaves the old ones."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        aside = self._checkpoint.with_suffix(".tmp")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "epoch": self.epoch,
+                "recipe": dataclasses.asdict(self.recipe),
+            },
+            aside,
+        )
+        os.replace(aside, self._checkpoint)
+        weights = {k: v.contiguous().cpu() for k, v in self.model.state_dict().items()}
+        save_file(weights, self.out / "model.tmp")
+        os.replace(self.out / "model.tmp", self.out / "model.safetensors")
+
+    def run(self) -> None:
+        """Trains to the recipe's last epoch."""
+        while self.epoch < self.recipe.epochs:
+            started = time.perf_counter()
+            loss = self._train_epoch()
+            self.epoch += 1
+            self.save()
+            record = {
+                "epoch": self.epoch,
+                "loss": round(loss, 4),
+                "held_out_top1": round(self.accuracy(self.held_out), 4),
+                "seconds": round(time.perf_counter() - started, 1),
+            }
+            with (self.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(record) + "\n")
+            print(json.dumps(record), flush=True)
+
+    def _train_epoch(self) -> float:
+        recipe = self.recipe
+        self.model.train()
+        rng = np.random.default_rng((recipe.seed, self.epoch))
+        order = rng.permutation(self.train_set)
+        steps = len(order) // recipe.batch_size
+        small = self.epoch < recipe.small_share * recipe.epochs
+        losses = []
+        batches = augmented_batches(self.images, order, recipe.batch_size, rng)
+        bar = tqdm(batches, total=steps, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", mininterval=10)
+        for step, (batch, chosen) in enumerate(bar):
+            for group in self.optimizer.param_groups:
+                group["lr"] = recipe.rate_at(self.epoch + step / steps)
+            inputs = self._inputs(batch, recipe.small_size if small else None)
+            losses.append(self._step(inputs, self.labels[torch.from_numpy(chosen)]))
+        return sum(losses) / len(losses)
+
+    def _inputs(self, batch: Tensor, size: int | None) -> Tensor:
+        inputs = self.normalize(batch.to(self.device))
+        if size is not None:
+            inputs = F.interpolate(inputs, (size, size), mode="bilinear", antialias=True)
+        return inputs.contiguous(memory_format=torch.channels_last)
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> float:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(
+            self.model(inputs), labels, label_smoothing=self.recipe.label_smoothing
+        )
+        loss.backward()
+        self.optimizer.step()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} in epoch {self.epoch + 1}")
+        return value
+
+    @torch.no_grad()
+    def accuracy(self, chosen: NDArray[np.int64]) -> float:
+        """Top-1 over these images, unaugmented."""
+        self.model.eval()
+        right = 0
+        for part in torch.from_numpy(chosen).split(500):
+            logits = self.model(self._inputs(self.images[part], None))
+            right += int((logits.argmax(1) == self.labels[part]).sum())
+        return right / len(chosen)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; the options are the recipe's fields."""
+    parser = argparse.ArgumentParser(
+        prog="python -m export.training.train", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("model", help="a registered model")
+    parser.add_argument("--data", type=Path, required=True, help="ImageFolder, a folder or a zip")
+    parser.add_argument("--out", type=Path, default=Path("build/training"))
+    for field in dataclasses.fields(Recipe):
+        flag = "--" + field.name.replace("_", "-")
+        parser.add_argument(
+            flag, type=type(field.default), default=field.default, help="default: %(default)s"
+        )
+    arguments = vars(parser.parse_args(argv))
+    name, data, out = (arguments.pop(key) for key in ("model", "data", "out"))
+    try:
+        trainer = Trainer(name, data, out, Recipe(**arguments))
+        trainer.resume()
+    except (KeyError, ValueError, OSError) as error:
+        print(f"train: {error.args[0] if error.args else error}", file=sys.stderr)
+        return 2
+    trainer.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
