@@ -1,0 +1,34 @@
+"""Fixtures that the whole test suite shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("ci", deadline=None, print_blob=True)
+settings.register_profile("thorough", parent=settings.get_profile("ci"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def operator_library() -> Path:
+    """The operator library that `make plugins` built; its absence is a failure, not a skip."""
+    built = REPOSITORY / "build" / "plugins" / "libshiftadd_ort.so"
+    path = Path(os.environ.get("SHIFTADD_ORT_LIBRARY", built))
+    if not path.is_file():
+        pytest.fail(f"{path}: no operator library; build it with `make plugins`")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """The folder with CIFAR-10's train.zip and test.zip; tests that need it are skipped without."""
+    folder = Path(os.environ.get("SHIFTADD_DATA", REPOSITORY.parent / "shared" / "data" / "cifar10"))
+    if not (folder / "test.zip").is_file():
+        pytest.skip(f"{folder}: no CIFAR-10 there; set SHIFTADD_DATA to a folder with test.zip")
+    return folder
