@@ -1,0 +1,92 @@
+# `make help` lists the targets. Everything is made under build/ and .venv/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+MODEL ?= ghostshiftaddnet
+TARGET ?= jetson-nano
+OUT ?= build/models
+CHECKPOINT ?=
+DATA ?=
+IMAGE ?=
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+LIBRARY := build/plugins/libshiftadd_ort.so
+# The exporter puts the target into the names of all but the default's files.
+SUFFIX := $(if $(filter jetson-nano,$(TARGET)),,.$(TARGET))
+MODEL_FILE ?= $(OUT)/$(MODEL)$(SUFFIX).onnx
+PHOTO = $(shell $(PY) -c 'import skimage.data, pathlib; print(pathlib.Path(skimage.data.__file__).with_name("chelsea.png"))')
+
+.PHONY: help setup export plugins infer validate evaluate train demo test lint clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: MODEL=$(MODEL) TARGET=jetson-nano|portable|standard OUT=$(OUT)"
+	@echo "             CHECKPOINT=file IMAGE=file DATA=folder-or-zip ARGS=\"more options\" PYTHON=$(PYTHON)"
+
+setup: $(READY)  ## make .venv with everything that is needed, pinned
+
+$(READY): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "setup: $(PYTHON) is missing or older than 3.10; set PYTHON=/path/to/python3.10 or newer" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "setup: $(PYTHON) has no venv module; install it (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
+	@echo "setup: making $(VENV) (some minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+plugins: $(LIBRARY)  ## build the operator library for this machine's ONNX Runtime
+
+SOURCES := $(shell find plugins -name '*.cpp' -o -name '*.h' -o -name 'CMakeLists.txt')
+
+$(LIBRARY): $(READY) $(SOURCES)
+	@command -v $${CXX:-c++} >/dev/null || { \
+	  echo "plugins: no C++ compiler; install one (Debian and Ubuntu: apt-get install g++) or set CXX" >&2; exit 2; }
+	@PATH="$(abspath $(VENV)/bin):$$PATH" cmake -S plugins -B build/cmake -G Ninja \
+	  -DCMAKE_BUILD_TYPE=Release -DPython3_EXECUTABLE=$(abspath $(PY)) --log-level=WARNING
+	@PATH="$(abspath $(VENV)/bin):$$PATH" cmake --build build/cmake
+	@touch $@
+
+export: $(READY)  ## write build/models/MODEL.onnx (TARGET, CHECKPOINT, OUT)
+	@$(PY) -m export $(MODEL) --target $(TARGET) --out $(OUT) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
+
+$(OUT)/%.onnx: | $(READY)
+	@$(MAKE) --no-print-directory export MODEL=$(MODEL) TARGET=$(TARGET) OUT=$(OUT) CHECKPOINT=$(CHECKPOINT)
+
+infer: $(MODEL_FILE) $(LIBRARY)  ## classify IMAGE with MODEL
+	@test -n "$(IMAGE)" || { echo "infer: set IMAGE=file-or-folder" >&2; exit 2; }
+	@$(PY) runtime/infer.py $(MODEL_FILE) $(IMAGE) $(ARGS)
+
+validate: $(MODEL_FILE) $(LIBRARY)  ## compare MODEL's file with PyTorch, layer by layer; report in build/reports/
+	@$(PY) -m export.validation $(MODEL) --model-file $(MODEL_FILE) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
+
+evaluate: $(MODEL_FILE) $(LIBRARY)  ## top-1 and top-5 of MODEL over DATA, an ImageFolder (folder or zip)
+	@test -n "$(DATA)" || { echo "evaluate: set DATA=folder-or-zip (ImageFolder layout: class_name/image)" >&2; exit 2; }
+	@$(PY) runtime/evaluate.py $(MODEL_FILE) $(DATA) $(ARGS)
+
+train: $(LIBRARY)  ## train MODEL on DATA by the shipped recipe; resumes from build/training/
+	@test -n "$(DATA)" || { echo "train: set DATA=folder-or-zip (CIFAR-10's training images)" >&2; exit 2; }
+	@$(PY) -m export.training.train $(MODEL) --data $(DATA) $(ARGS)
+
+demo: export $(LIBRARY)  ## the whole way: set up, export, build, check against PyTorch, classify a photo
+	@$(MAKE) --no-print-directory validate
+	@echo
+	@$(PY) runtime/infer.py $(MODEL_FILE) $(PHOTO) --top-k 5
+
+lint: $(READY)  ## ruff and mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+test: lint $(LIBRARY)  ## lint, types and all tests
+	@$(PY) -m pytest $(ARGS)
+
+clean:  ## remove what was built (not .venv)
+	@rm -rf build
