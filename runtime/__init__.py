@@ -6,7 +6,7 @@ Runs on Python 3.6 with NumPy, Pillow and ONNX Runtime 1.10, and on all that is 
 import os
 import platform
 import sys
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Union
 
 if TYPE_CHECKING:
     from runtime.session import Session
@@ -19,7 +19,11 @@ if sys.version_info < (3, 7) and platform.machine() == "aarch64":
     os.environ.setdefault("OPENBLAS_CORETYPE", "ARMV8")
 
 
-def load(path: str, library: Optional[str] = None, threads: Optional[int] = None) -> "Session":
+def load(
+    path: Union[str, "os.PathLike[str]"],
+    library: Optional[str] = None,
+    threads: Optional[int] = None,
+) -> "Session":
     """Loads the exported model at `path` and runs it once on a blank image.
 
     `library` is the operator library's path (searched for when None), `threads` the number of CPU

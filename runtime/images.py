@@ -113,7 +113,7 @@ class ImageFolder:
     Raises DataError when `path` is missing, is neither a folder nor a zip, or holds no class.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
         self.path = os.fspath(path)
         self._lock = threading.Lock()
         self._archives: Dict[int, zipfile.ZipFile] = {}

@@ -1,5 +1,6 @@
 """The interface that every backend fills: a loaded model that turns images into predictions."""
 
+from abc import ABC, abstractmethod
 from typing import List, NamedTuple, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ class Prediction(NamedTuple):
     probability: float
 
 
-class Session:
+class Session(ABC):
     """A model ready to run. Backends derive from it and give `_execute`."""
 
     def __init__(self, metadata: Metadata) -> None:
@@ -62,8 +63,9 @@ class Session:
         """Runs a black image once, so that what can only fail in a run fails at load."""
         self.run(np.zeros((1,) + self.metadata.input_size, dtype=np.float32))
 
+    @abstractmethod
     def _execute(self, images: FloatArray) -> FloatArray:
-        raise TypeError("{} does not execute anything".format(type(self).__name__))
+        """The engine's logits of contiguous float32 [N, 3, H, W]; ModelError when it fails."""
 
 
 def top(logits: FloatArray, labels: Sequence[str], count: int) -> List[Prediction]:

@@ -1,8 +1,6 @@
 """Small ONNX models and images for the runtime's tests, drawn fresh from a generator."""
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +48,7 @@ def save(
         list(nodes),
         "small",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", *SIZE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(LABELS)])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", "classes"])],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     imports = [helper.make_opsetid("", 13), helper.make_opsetid("shiftadd", 1)]
@@ -61,10 +59,13 @@ def save(
 
 
 def linear(
-    path: Path, rng: np.random.Generator, properties: Mapping[str, str] | None = None
+    path: Path,
+    rng: np.random.Generator,
+    properties: Mapping[str, str] | None = None,
+    classes: int = len(LABELS),
 ) -> tuple[Path, Array]:
     """A model whose logits are W @ (mean of each input channel); also W, [classes, 3]."""
-    weight = rng.normal(size=(len(LABELS), 3)).astype(np.float32)
+    weight = rng.normal(size=(classes, 3)).astype(np.float32)
     nodes = [
         helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
@@ -83,7 +84,7 @@ def constant(path: Path, logits: Sequence[float]) -> Path:
         helper.make_node("Mul", ["flat", "zero"], ["zeros"]),
         helper.make_node("Add", ["zeros", "constant"], ["logits"]),
     ]
-    weights = {"zero": np.float32([0]), "constant": np.float32([logits])}
+    weights = {"zero": np.zeros(1, np.float32), "constant": np.array([logits], np.float32)}
     return save(path, nodes, weights, metadata())
 
 
@@ -141,14 +142,3 @@ def photo(rng: np.random.Generator, width: int = 37, height: int = 29) -> Image.
     """A smooth random RGB picture, so that resizing it is not all about single pixels."""
     coarse = rng.integers(0, 256, size=(5, 6, 3)).astype(np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def run(
-    python: Path, script: str, *arguments: str | Path, cwd: Path | None = None, **variables: str
-) -> "subprocess.CompletedProcess[str]":
-    """`python runtime/<script>` with UTF-8 pipes; `variables` are added to the environment."""
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", **variables}
-    return subprocess.run(
-        [python, REPOSITORY / "runtime" / script, *arguments],
-        capture_output=True, encoding="utf-8", timeout=120, cwd=cwd, env=environment,
-    )  # fmt: skip

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -21,9 +22,9 @@ def rng() -> np.random.Generator:
     return np.random.default_rng()
 
 
-def refusal(path: Path, **options: str) -> str:
+def refusal(path: Path, library: str | None = None) -> str:
     with pytest.raises(ModelError) as caught:
-        runtime.load(str(path), **options)
+        runtime.load(str(path), library)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -79,7 +80,7 @@ def test_equal_logits_stand_in_class_order(tmp_path: Path, rng: np.random.Genera
 
 
 def test_softmax_does_not_overflow() -> None:
-    result = softmax(np.float32([[1000, 1000, -1000], [-2000, -2000 + np.log(3), -1e30]]))
+    result = softmax(np.array([[1000, 1000, -1000], [-2000, -2000 + np.log(3), -1e30]], np.float32))
     assert np.allclose(result, [[0.5, 0.5, 0], [0.25, 0.75, 0]], rtol=1e-4, atol=0)
 
 
@@ -148,6 +149,29 @@ def test_a_model_of_standard_operators_needs_no_library(
     no_library: Path, rng: np.random.Generator
 ) -> None:
     assert runtime.load(linear(no_library / "m.onnx", rng)[0]).metadata.operators == ()
+
+
+def test_a_portable_model_runs_on_its_function_bodies(
+    no_library: Path, rng: np.random.Generator
+) -> None:
+    path, weight = linear(no_library / "m.onnx", rng)
+    model = onnx.load(path)
+    body = helper.make_function(
+        "shiftadd",
+        "Pooled",
+        ["X"],
+        ["Y"],
+        [helper.make_node("GlobalAveragePool", ["X"], ["Y"])],
+        [helper.make_opsetid("", 13)],
+    )
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Pooled", "shiftadd"
+    model.functions.append(body)
+    helper.set_model_props(model, metadata(target="portable", operators='["Pooled"]'))
+    onnx.save(model, path)
+    batch = rng.normal(size=(2, *SIZE)).astype(np.float32)
+    expected = batch.astype(float).mean(axis=(2, 3)) @ weight.astype(float).T
+    logits = runtime.load(path).run(batch)
+    assert np.linalg.norm(logits - expected) <= 2e-6 * np.linalg.norm(expected)
 
 
 def test_a_library_that_is_none_is_refused(no_library: Path, rng: np.random.Generator) -> None:
