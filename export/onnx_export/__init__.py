@@ -1,0 +1,1 @@
+"""PyTorch networks as ONNX files with ShiftConv and AdderConv nodes."""
