@@ -80,8 +80,9 @@ def show(line: str = "") -> None:
 
 
 def _write(stream: Any, line: str) -> None:
-    """`line` with what the stream cannot encode (Python 3.6 in the C locale: all but ASCII; file
-    names that are no UTF-8) written as escapes."""
+    """`line` with control characters, which a file or its name may hold, and what the stream cannot
+    encode (Python 3.6 in the C locale: all but ASCII) written as escapes."""
     encoding = stream.encoding or "ascii"
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()

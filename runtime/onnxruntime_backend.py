@@ -1,5 +1,7 @@
 """ONNX Runtime (1.10 or newer) behind the session interface, on the CPU."""
 
+import contextlib
+import io
 import re
 from typing import Any, Optional
 
@@ -93,11 +95,14 @@ def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
 
 def _create(path: str, options: Any) -> Any:
     try:
-        session = onnxruntime.InferenceSession(
-            path, sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        # On an error it prints that it falls back from the CPU to the CPU.
+        with contextlib.redirect_stdout(io.StringIO()):
+            session = onnxruntime.InferenceSession(
+                path, sess_options=options, providers=["CPUExecutionProvider"]
+            )
     except Exception as error:
         raise ModelError(_explain(error)) from error
+    session.disable_fallback()
     inputs = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
     if inputs != [INPUT] or OUTPUT not in outputs:
@@ -111,4 +116,10 @@ def _create(path: str, options: Any) -> Any:
 
 def _explain(error: BaseException) -> str:
     """ONNX Runtime's text in one line, without its "[ONNXRuntimeError] : 1 : FAIL :"."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))
+    if isinstance(error, UnicodeDecodeError):
+        # The binding could not hand over the text, which quotes a damaged file.
+        text = one_line(error.object.decode("utf-8", "backslashreplace"))
+    else:
+        text = one_line(error)
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return text or "ONNX Runtime refuses it without a word: {}".format(type(error).__name__)
