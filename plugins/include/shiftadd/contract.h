@@ -1,0 +1,244 @@
+// The operator contract: attributes, validation and shape inference of domain "shiftadd" version 1.
+// C++14 standard library only, so that every runtime's binding uses the same rules.
+#ifndef SHIFTADD_CONTRACT_H_
+#define SHIFTADD_CONTRACT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace shiftadd {
+
+constexpr char kDomain[] = "shiftadd";
+constexpr int kContractVersion = 1;
+
+// Inputs of every float operator, in this order; all of them are always present.
+enum InputIndex : size_t { kInputX = 0, kInputW = 1, kInputScale = 2, kInputBias = 3, kInputCount };
+
+enum class OperatorKind { kShiftConv, kAdderConv };
+
+enum class Activation { kNone, kRelu, kRelu6, kHardswish };
+
+inline const char* operator_name(OperatorKind kind) {
+  return kind == OperatorKind::kShiftConv ? "ShiftConv" : "AdderConv";
+}
+
+// Thrown for whatever breaks the contract; what() names the node, the field and both values.
+class ContractError : public std::invalid_argument {
+ public:
+  ContractError(const std::string& node, const std::string& field, const std::string& expected,
+                const std::string& got)
+      : std::invalid_argument(node + ": " + field + ": expected " + expected + ", got " + got) {}
+};
+
+// ONNX Conv's attributes, plus weight_bits (ShiftConv only) and activation.
+// Order: kernel_shape, strides, dilations = (height, width); pads = (top, left, bottom, right).
+struct ConvAttributes {
+  std::vector<int64_t> kernel_shape;
+  std::vector<int64_t> strides;
+  std::vector<int64_t> pads;
+  std::vector<int64_t> dilations;
+  int64_t group = 1;
+  int64_t weight_bits = 0;
+  Activation activation = Activation::kNone;
+};
+
+// One convolution with every size resolved. All sizes are counts of elements.
+struct ConvGeometry {
+  int64_t batch, channels, height, width;
+  int64_t out_channels, out_height, out_width;
+  int64_t group, group_channels, group_out_channels;
+  int64_t kernel_height, kernel_width;
+  int64_t stride_height, stride_width;
+  int64_t pad_top, pad_left;
+  int64_t dilation_height, dilation_width;
+  // Terms of one output element: group_channels * kernel_height * kernel_width.
+  int64_t terms;
+};
+
+namespace detail {
+
+// Larger attribute values have no use, and below it no sum or product of two overflows int64.
+constexpr int64_t kLargestAttribute = std::numeric_limits<int32_t>::max();
+
+template <typename T>
+std::string text(const T& value) {
+  std::ostringstream stream;
+  stream << value;
+  return stream.str();
+}
+
+inline std::string text(const std::vector<int64_t>& values) {
+  std::string joined = "[";
+  for (size_t i = 0; i < values.size(); ++i) {
+    joined += (i ? ", " : "") + text(values[i]);
+  }
+  return joined + "]";
+}
+
+inline void require_list(const std::string& node, const char* field,
+                         const std::vector<int64_t>& values, size_t count, int64_t smallest) {
+  bool valid = values.size() == count;
+  for (int64_t value : values) {
+    valid = valid && value >= smallest && value <= kLargestAttribute;
+  }
+  if (!valid) {
+    throw ContractError(node, field,
+                        text(count) + " integers from " + text(smallest) + " to " +
+                            text(kLargestAttribute),
+                        text(values));
+  }
+}
+
+// Product of non-negative factors, or a refusal where it leaves int64.
+inline int64_t checked_product(const std::string& node, const char* field,
+                               const std::vector<int64_t>& factors) {
+  int64_t product = 1;
+  for (int64_t factor : factors) {
+    if (factor == 0) return 0;
+  }
+  for (int64_t factor : factors) {
+    if (product > std::numeric_limits<int64_t>::max() / factor) {
+      throw ContractError(node, field, "a product below 2^63", "the factors " + text(factors));
+    }
+    product *= factor;
+  }
+  return product;
+}
+
+inline int64_t out_extent(const std::string& node, const char* axis, int64_t in, int64_t pad_begin,
+                          int64_t pad_end, int64_t kernel, int64_t stride, int64_t dilation) {
+  const int64_t padded = in + pad_begin + pad_end;
+  const int64_t window = dilation * (kernel - 1) + 1;
+  if (padded < window) {
+    throw ContractError(node, std::string("X padded ") + axis,
+                        "at least the dilated kernel's " + text(window), text(padded));
+  }
+  return (padded - window) / stride + 1;
+}
+
+inline void require_shape(const std::string& node, const char* input,
+                          const std::vector<int64_t>& got, const std::vector<int64_t>& expected) {
+  if (got != expected) {
+    throw ContractError(node, std::string(input) + " shape", text(expected), text(got));
+  }
+}
+
+}  // namespace detail
+
+// How refusals name a node: its operator and its name in the graph.
+inline std::string node_label(OperatorKind kind, const std::string& name) {
+  return std::string("shiftadd.") + operator_name(kind) + " node '" + name + "'";
+}
+
+// Parses the attribute `activation`; throws ContractError for an unknown name.
+inline Activation parse_activation(const std::string& node, const std::string& name) {
+  if (name == "none") return Activation::kNone;
+  if (name == "relu") return Activation::kRelu;
+  if (name == "relu6") return Activation::kRelu6;
+  if (name == "hardswish") return Activation::kHardswish;
+  throw ContractError(node, "activation", "none, relu, relu6 or hardswish", "'" + name + "'");
+}
+
+// Checks everything that attributes alone can break; throws ContractError.
+inline void validate_attributes(OperatorKind kind, const std::string& node,
+                                const ConvAttributes& attributes) {
+  detail::require_list(node, "kernel_shape", attributes.kernel_shape, 2, 1);
+  detail::require_list(node, "strides", attributes.strides, 2, 1);
+  detail::require_list(node, "pads", attributes.pads, 4, 0);
+  detail::require_list(node, "dilations", attributes.dilations, 2, 1);
+  if (attributes.group < 1 || attributes.group > detail::kLargestAttribute) {
+    throw ContractError(node, "group",
+                        "an integer from 1 to " + detail::text(detail::kLargestAttribute),
+                        detail::text(attributes.group));
+  }
+  if (kind == OperatorKind::kShiftConv && attributes.weight_bits != 4 &&
+      attributes.weight_bits != 8) {
+    throw ContractError(node, "weight_bits", "4 or 8", detail::text(attributes.weight_bits));
+  }
+}
+
+// int32 words of one packed row of `terms` codes: ceil(terms * weight_bits / 32).
+inline int64_t packed_columns(int64_t terms, int64_t weight_bits) {
+  const int64_t codes_per_word = 32 / weight_bits;
+  return terms / codes_per_word + (terms % codes_per_word != 0);
+}
+
+// Checks the shapes of X and W against attributes that validate_attributes accepted, and resolves
+// the convolution. x_shape: [N, C, H, W]; w_shape: ShiftConv [M, packed_columns], AdderConv
+// [M, C/group, kH, kW]. Output extents are those of ONNX Conv. Throws ContractError.
+inline ConvGeometry resolve_geometry(OperatorKind kind, const std::string& node,
+                                     const ConvAttributes& attributes,
+                                     const std::vector<int64_t>& x_shape,
+                                     const std::vector<int64_t>& w_shape) {
+  using detail::text;
+  const size_t w_rank = kind == OperatorKind::kShiftConv ? 2 : 4;
+  if (x_shape.size() != 4) {
+    throw ContractError(node, "X rank", "4 (N, C, H, W)", text(x_shape.size()));
+  }
+  if (w_shape.size() != w_rank) throw ContractError(node, "W rank", text(w_rank), text(w_shape.size()));
+
+  ConvGeometry g;
+  g.batch = x_shape[0];
+  g.channels = x_shape[1];
+  g.height = x_shape[2];
+  g.width = x_shape[3];
+  for (int64_t extent : x_shape) {
+    if (extent < 0 || extent > detail::kLargestAttribute) {
+      throw ContractError(node, "X shape", "extents from 0 to " + text(detail::kLargestAttribute),
+                          text(x_shape));
+    }
+  }
+  g.out_channels = w_shape[0];
+  g.group = attributes.group;
+  if (g.channels < 1 || g.channels % g.group != 0) {
+    throw ContractError(node, "channels of X", "a positive multiple of group " + text(g.group),
+                        text(g.channels));
+  }
+  if (g.out_channels < 1 || g.out_channels % g.group != 0) {
+    throw ContractError(node, "rows of W", "a positive multiple of group " + text(g.group),
+                        text(g.out_channels));
+  }
+  g.group_channels = g.channels / g.group;
+  g.group_out_channels = g.out_channels / g.group;
+  g.kernel_height = attributes.kernel_shape[0];
+  g.kernel_width = attributes.kernel_shape[1];
+  g.stride_height = attributes.strides[0];
+  g.stride_width = attributes.strides[1];
+  g.pad_top = attributes.pads[0];
+  g.pad_left = attributes.pads[1];
+  g.dilation_height = attributes.dilations[0];
+  g.dilation_width = attributes.dilations[1];
+  g.terms = detail::checked_product(node, "kernel_shape",
+                                    {g.group_channels, g.kernel_height, g.kernel_width});
+  if (kind == OperatorKind::kShiftConv) {
+    detail::require_shape(node, "W", w_shape,
+                          {g.out_channels, packed_columns(g.terms, attributes.weight_bits)});
+  } else {
+    detail::require_shape(node, "W", w_shape,
+                          {g.out_channels, g.group_channels, g.kernel_height, g.kernel_width});
+  }
+  g.out_height = detail::out_extent(node, "height", g.height, g.pad_top, attributes.pads[2],
+                                    g.kernel_height, g.stride_height, g.dilation_height);
+  g.out_width = detail::out_extent(node, "width", g.width, g.pad_left, attributes.pads[3],
+                                   g.kernel_width, g.stride_width, g.dilation_width);
+  // Bytes, not elements: a size that malloc can be asked for at all.
+  detail::checked_product(node, "output size in bytes",
+                          {g.batch, g.out_channels, g.out_height, g.out_width,
+                           static_cast<int64_t>(sizeof(float))});
+  return g;
+}
+
+// Checks a per-channel input (`scale` or `bias`) of shape [M]; throws ContractError.
+inline void validate_channel_input(const std::string& node, const char* input,
+                                   const std::vector<int64_t>& shape, int64_t out_channels) {
+  detail::require_shape(node, input, shape, {out_channels});
+}
+
+}  // namespace shiftadd
+
+#endif  // SHIFTADD_CONTRACT_H_

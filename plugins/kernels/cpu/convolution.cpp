@@ -1,0 +1,67 @@
+// Packing and the choice between the two algorithms: register tiles over packed panels, and
+// depthwise rows.
+#include "convolution.h"
+
+#include <cstring>
+
+namespace shiftadd {
+namespace cpu {
+namespace {
+
+size_t padded_rows(const ConvGeometry& g, size_t tile_rows) {
+  const size_t rows = static_cast<size_t>(g.group_out_channels);
+  return (rows + tile_rows - 1) / tile_rows * tile_rows;
+}
+
+// Depthwise rows copy the whole dilated window, holes and all, so it has to be of a sane size.
+constexpr int64_t kLargestWindow = 1024;
+
+// With one input channel a group and few outputs a tile would be nearly empty.
+bool is_depthwise(const ConvGeometry& g, size_t tile_rows) {
+  return g.group_channels == 1 && static_cast<size_t>(g.group_out_channels) < tile_rows &&
+         g.dilation_height * (g.kernel_height - 1) < kLargestWindow &&
+         g.dilation_width * (g.kernel_width - 1) < kLargestWindow;
+}
+
+}  // namespace
+
+Convolution::Convolution(OperatorKind kind, const MicroKernels& kernels,
+                         const ConvGeometry& geometry, const float* weights)
+    : kind_(kind), kernels_(kernels), depthwise_(is_depthwise(geometry, kernels.tile_rows)) {
+  if (depthwise_) {
+    const size_t count = static_cast<size_t>(geometry.out_channels * geometry.terms);
+    weights_ = AlignedBuffer(count);
+    std::memcpy(weights_.data(), weights, count * sizeof(float));
+  } else {
+    pack_panels(geometry, weights);
+  }
+}
+
+void Convolution::pack_panels(const ConvGeometry& g, const float* weights) {
+  const size_t tile_rows = kernels_.tile_rows;
+  const size_t terms = static_cast<size_t>(g.terms);
+  const size_t group_rows = static_cast<size_t>(g.group_out_channels);
+  const size_t group_floats = padded_rows(g, tile_rows) * terms;
+  const size_t count = static_cast<size_t>(g.group) * group_floats;
+  weights_ = AlignedBuffer(count);
+  std::memset(weights_.data(), 0, count * sizeof(float));
+  for (size_t m = 0; m < static_cast<size_t>(g.out_channels); ++m) {
+    const size_t row = m % group_rows;
+    float* packed = weights_.data() + m / group_rows * group_floats +
+                    row / tile_rows * tile_rows * terms + row % tile_rows;
+    for (size_t k = 0; k < terms; ++k) packed[k * tile_rows] = weights[m * terms + k];
+  }
+}
+
+void Convolution::run(const ConvGeometry& geometry, const ConvTensors& tensors,
+                      Activation activation, ParallelRunner& runner) const {
+  if (geometry.batch == 0) return;
+  if (depthwise_) {
+    run_depthwise(geometry, tensors, activation, runner);
+  } else {
+    run_tiles(geometry, tensors, activation, runner);
+  }
+}
+
+}  // namespace cpu
+}  // namespace shiftadd

@@ -1,0 +1,146 @@
+// Depthwise convolution: rows of one channel, from a padded copy of a band of it that stays in cache.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "convolution.h"
+
+namespace shiftadd {
+namespace cpu {
+namespace {
+
+// Floats of a band: with the outputs it leaves room in a level-1 cache of 32 KiB.
+constexpr int64_t kBandFloats = 6144;
+// Terms a task: enough to make handing out a task cheap beside the task.
+constexpr int64_t kTaskTerms = 1 << 17;
+
+int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+// The padded copy keeps each row as stride_width phases, phase p holding the padded columns
+// p, p + stride_width, ..: so the pixels that one tap reads for neighbouring outputs are neighbours.
+class DepthwiseConvolution {
+ public:
+  DepthwiseConvolution(const MicroKernels& kernels, OperatorKind kind, const ConvGeometry& geometry,
+                       const float* weights, const ConvTensors& tensors, Activation activation);
+
+  size_t task_count() const {
+    return static_cast<size_t>(divide_up(g_.batch * g_.out_channels, planes_per_task_));
+  }
+  void run_task(size_t task) const;
+
+ private:
+  void run_plane(int64_t plane, float* band) const;
+  void copy_row(const float* x_plane, int64_t row, float* to) const;
+  void run_row(int64_t channel, const float* band, float* y) const;
+
+  const DepthwiseKernel kernel_;
+  const ConvGeometry& g_;
+  const float* weights_;
+  const ConvTensors& tensors_;
+  const Activation activation_;
+  int64_t phase_width_, row_floats_, band_rows_, band_out_rows_, band_floats_, planes_per_task_;
+  std::vector<ptrdiff_t> offsets_;
+};
+
+DepthwiseConvolution::DepthwiseConvolution(const MicroKernels& kernels, OperatorKind kind,
+                                           const ConvGeometry& geometry, const float* weights,
+                                           const ConvTensors& tensors, Activation activation)
+    : kernel_(kind == OperatorKind::kShiftConv ? kernels.shift_depthwise
+                                               : kernels.adder_depthwise),
+      g_(geometry),
+      weights_(weights),
+      tensors_(tensors),
+      activation_(activation) {
+  const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+  const int64_t window = (g_.kernel_width - 1) * g_.dilation_width + 1;
+  phase_width_ = divide_up((g_.out_width - 1) * g_.stride_width + window, g_.stride_width);
+  row_floats_ = phase_width_ * std::min(g_.stride_width, window);
+  const int64_t window_rows = (g_.kernel_height - 1) * g_.dilation_height + 1;
+  const int64_t rows_that_fit = kBandFloats / row_floats_ - window_rows;
+  band_out_rows_ =
+      std::min(g_.out_height, std::max<int64_t>(rows_that_fit / g_.stride_height + 1, 1));
+  band_rows_ = (band_out_rows_ - 1) * g_.stride_height + window_rows;
+  band_floats_ = band_rows_ * row_floats_ + lanes;
+  const int64_t plane_terms = std::max<int64_t>(g_.out_height * g_.out_width * g_.terms, 1);
+  planes_per_task_ = divide_up(kTaskTerms, plane_terms);
+  for (int64_t kernel_row = 0; kernel_row < g_.kernel_height; ++kernel_row) {
+    for (int64_t kernel_column = 0; kernel_column < g_.kernel_width; ++kernel_column) {
+      const int64_t column = kernel_column * g_.dilation_width;
+      offsets_.push_back(kernel_row * g_.dilation_height * row_floats_ +
+                         column % g_.stride_width * phase_width_ + column / g_.stride_width);
+    }
+  }
+}
+
+void DepthwiseConvolution::run_task(size_t task) const {
+  AlignedBuffer band(static_cast<size_t>(band_floats_));
+  // Once a task: copy_row leaves the padded columns and the slack as they are.
+  std::memset(band.data(), 0, static_cast<size_t>(band_floats_) * sizeof(float));
+  const int64_t begin = static_cast<int64_t>(task) * planes_per_task_;
+  const int64_t end = std::min(begin + planes_per_task_, g_.batch * g_.out_channels);
+  for (int64_t plane = begin; plane < end; ++plane) run_plane(plane, band.data());
+}
+
+void DepthwiseConvolution::run_plane(int64_t plane, float* band) const {
+  const int64_t image = plane / g_.out_channels;
+  const int64_t channel = plane % g_.out_channels;
+  const float* x = tensors_.x + (image * g_.channels + channel / g_.group_out_channels) *
+                                    g_.height * g_.width;
+  float* y = tensors_.y + plane * g_.out_height * g_.out_width;
+  for (int64_t out_row = 0; out_row < g_.out_height; out_row += band_out_rows_) {
+    const int64_t out_rows = std::min(band_out_rows_, g_.out_height - out_row);
+    const int64_t first_row = out_row * g_.stride_height - g_.pad_top;
+    const int64_t rows = band_rows_ - (band_out_rows_ - out_rows) * g_.stride_height;
+    for (int64_t row = 0; row < rows; ++row) copy_row(x, first_row + row, band + row * row_floats_);
+    for (int64_t row = 0; row < out_rows; ++row) {
+      run_row(channel, band + row * g_.stride_height * row_floats_,
+              y + (out_row + row) * g_.out_width);
+    }
+  }
+}
+
+void DepthwiseConvolution::copy_row(const float* x_plane, int64_t row, float* to) const {
+  if (row < 0 || row >= g_.height) {
+    std::memset(to, 0, static_cast<size_t>(row_floats_) * sizeof(float));
+    return;
+  }
+  const float* x = x_plane + row * g_.width;
+  for (int64_t phase = 0; phase * phase_width_ < row_floats_; ++phase, to += phase_width_) {
+    // Padded column phase + i * stride_width is column that - pad_left of x.
+    const int64_t shift = g_.pad_left - phase;
+    const int64_t begin = std::min(shift <= 0 ? 0 : divide_up(shift, g_.stride_width), phase_width_);
+    const int64_t inside = g_.width + shift;
+    const int64_t end = std::min(inside <= 0 ? 0 : divide_up(inside, g_.stride_width), phase_width_);
+    if (end <= begin) continue;
+    if (g_.stride_width == 1) {
+      std::memcpy(to + begin, x + begin - shift, static_cast<size_t>(end - begin) * sizeof(float));
+    } else {
+      for (int64_t i = begin; i < end; ++i) to[i] = x[i * g_.stride_width - shift];
+    }
+  }
+}
+
+void DepthwiseConvolution::run_row(int64_t channel, const float* band, float* y) const {
+  DepthwiseArguments row;
+  row.x = band;
+  row.offsets = offsets_.data();
+  row.w = weights_ + channel * g_.terms;
+  row.taps = offsets_.size();
+  row.y = y;
+  row.columns = static_cast<size_t>(g_.out_width);
+  row.epilogue = {tensors_.scale + channel, tensors_.bias + channel, activation_};
+  kernel_(row);
+}
+
+}  // namespace
+
+void Convolution::run_depthwise(const ConvGeometry& geometry, const ConvTensors& tensors,
+                                Activation activation, ParallelRunner& runner) const {
+  const DepthwiseConvolution convolution(kernels_, kind_, geometry, weights_.data(), tensors,
+                                         activation);
+  parallel_for(runner, convolution.task_count(),
+               [&](size_t task) { convolution.run_task(task); });
+}
+
+}  // namespace cpu
+}  // namespace shiftadd

@@ -1,0 +1,186 @@
+// Dense and grouped convolution: register tiles over packed weights and one packed panel of pixels.
+#include <algorithm>
+
+#include "convolution.h"
+#include "panel_packer.h"
+
+namespace shiftadd {
+namespace cpu {
+namespace {
+
+// Terms a block: a panel of them stays in the level-1 cache, and a sum of more than this many terms
+// is split, which keeps float32's rounding from growing with the length of the sum.
+constexpr int64_t kDepthBlock = 256;
+// Output channels a task: enough to make packing a panel cheap beside its use.
+constexpr int64_t kTaskChannels = 128;
+// Terms a task: enough to make handing out a task cheap beside the task.
+constexpr int64_t kTaskTerms = 1 << 19;
+// Panels used by no more weight panels than this are read in place where that is possible.
+constexpr int64_t kDirectWeightPanels = 3;
+
+int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+// Whether output pixel i reads input pixel i and no other.
+bool keeps_pixels(const ConvGeometry& g) {
+  return g.kernel_height == 1 && g.kernel_width == 1 && g.stride_height == 1 &&
+         g.stride_width == 1 && g.out_height == g.height && g.out_width == g.width;
+}
+
+// Where pixels stay in place an image is one long row, with no rows to break a panel at.
+ConvGeometry flattened(const ConvGeometry& geometry) {
+  ConvGeometry g = geometry;
+  if (!keeps_pixels(g)) return g;
+  g.width = g.out_width = g.height * g.width;
+  g.height = g.out_height = 1;
+  return g;
+}
+
+class TileConvolution {
+ public:
+  TileConvolution(const MicroKernels& kernels, OperatorKind kind, const ConvGeometry& geometry,
+                  const float* weights, const ConvTensors& tensors, Activation activation);
+
+  size_t task_count() const {
+    return static_cast<size_t>(g_.batch * g_.group * channel_tasks_ * pixel_tasks_);
+  }
+  void run_task(size_t task) const;
+
+ private:
+  // Weight panels [begin, end) of one group of one image.
+  struct Slice {
+    int64_t image, group, panel_begin, panel_end;
+  };
+  struct Scratch {
+    PanelPacker packer;
+    AlignedBuffer panel;
+    AlignedBuffer partial;
+  };
+
+  void run_pixels(const Slice& slice, int64_t pixel, Scratch& scratch) const;
+  void run_block(const Slice& slice, int64_t pixel, int64_t depth_begin, const float* x,
+                 size_t x_stride, float* partial) const;
+  size_t columns_from(int64_t pixel) const {
+    return static_cast<size_t>(std::min(tile_width_, pixels_ - pixel));
+  }
+
+  const MicroKernels& kernels_;
+  const TileKernel* tiles_;
+  const ConvGeometry g_;
+  const float* weights_;
+  const ConvTensors& tensors_;
+  const Activation activation_;
+  const int64_t pixels_, tile_rows_, tile_width_, depth_block_;
+  const int64_t weight_panels_;
+  int64_t channel_tasks_, pixel_tasks_, panels_per_task_, tiles_per_task_;
+};
+
+TileConvolution::TileConvolution(const MicroKernels& kernels, OperatorKind kind,
+                                 const ConvGeometry& geometry, const float* weights,
+                                 const ConvTensors& tensors, Activation activation)
+    : kernels_(kernels),
+      tiles_(kind == OperatorKind::kShiftConv ? kernels.shift_tiles : kernels.adder_tiles),
+      g_(flattened(geometry)),
+      weights_(weights),
+      tensors_(tensors),
+      activation_(activation),
+      pixels_(g_.out_height * g_.out_width),
+      tile_rows_(static_cast<int64_t>(kernels.tile_rows)),
+      tile_width_(static_cast<int64_t>(kernels.tile_vectors * kernels.lanes)),
+      depth_block_(divide_up(g_.terms, divide_up(g_.terms, kDepthBlock))),
+      weight_panels_(divide_up(g_.group_out_channels, tile_rows_)) {
+  channel_tasks_ = divide_up(g_.group_out_channels, kTaskChannels);
+  panels_per_task_ = divide_up(weight_panels_, channel_tasks_);
+  channel_tasks_ = divide_up(weight_panels_, panels_per_task_);
+  const int64_t tile_terms = panels_per_task_ * tile_rows_ * tile_width_ * g_.terms;
+  const int64_t tiles = divide_up(pixels_, tile_width_);
+  tiles_per_task_ = std::min(tiles, divide_up(kTaskTerms, tile_terms));
+  pixel_tasks_ = divide_up(tiles, tiles_per_task_);
+}
+
+void TileConvolution::run_task(size_t task) const {
+  // Tasks beside each other share their weights: only the pixels change.
+  int64_t index = static_cast<int64_t>(task);
+  const int64_t pixel_task = index % pixel_tasks_;
+  index /= pixel_tasks_;
+  const int64_t channel_task = index % channel_tasks_;
+  index /= channel_tasks_;
+  const int64_t panel_begin = channel_task * panels_per_task_;
+  const Slice slice{index / g_.group, index % g_.group, panel_begin,
+                    std::min(panel_begin + panels_per_task_, weight_panels_)};
+  const size_t width = static_cast<size_t>(tile_width_);
+  const size_t partial = g_.terms > depth_block_
+                             ? static_cast<size_t>(panels_per_task_ * tile_rows_) * width
+                             : 0;
+  Scratch scratch{PanelPacker(g_),
+                  AlignedBuffer(static_cast<size_t>(depth_block_) * width + PanelPacker::kSlack),
+                  AlignedBuffer(partial)};
+  const int64_t begin = pixel_task * tiles_per_task_ * tile_width_;
+  const int64_t end = std::min(begin + tiles_per_task_ * tile_width_, pixels_);
+  for (int64_t pixel = begin; pixel < end; pixel += tile_width_) {
+    run_pixels(slice, pixel, scratch);
+  }
+}
+
+void TileConvolution::run_pixels(const Slice& slice, int64_t pixel, Scratch& scratch) const {
+  const size_t columns = columns_from(pixel);
+  const size_t lanes = kernels_.lanes;
+  const size_t stride = (columns + lanes - 1) / lanes * lanes;
+  const int64_t plane = g_.height * g_.width;
+  const float* x =
+      tensors_.x + (slice.image * g_.channels + slice.group * g_.group_channels) * plane;
+  const bool in_place = slice.panel_end - slice.panel_begin <= kDirectWeightPanels &&
+                        keeps_pixels(g_) && columns == stride;
+  if (!in_place) scratch.packer.set_pixels(pixel, columns, stride);
+  for (int64_t depth = 0; depth < g_.terms; depth += depth_block_) {
+    if (in_place) {
+      run_block(slice, pixel, depth, x + depth * plane + pixel, static_cast<size_t>(plane),
+                scratch.partial.data());
+      continue;
+    }
+    const int64_t depth_end = std::min(depth + depth_block_, g_.terms);
+    scratch.packer.pack(x, tensors_.x + g_.batch * g_.channels * plane, depth, depth_end,
+                        scratch.panel.data());
+    run_block(slice, pixel, depth, scratch.panel.data(), stride, scratch.partial.data());
+  }
+}
+
+void TileConvolution::run_block(const Slice& slice, int64_t pixel, int64_t depth_begin,
+                                const float* x, size_t x_stride, float* partial) const {
+  const int64_t depth = std::min(depth_block_, g_.terms - depth_begin);
+  const int64_t group_row = slice.group * weight_panels_;
+  TileArguments tile;
+  tile.x = x;
+  tile.x_stride = x_stride;
+  tile.depth = static_cast<size_t>(depth);
+  tile.load_partial = depth_begin != 0;
+  tile.store_partial = depth_begin + depth < g_.terms;
+  tile.columns = columns_from(pixel);
+  tile.y_stride = static_cast<size_t>(pixels_);
+  tile.epilogue.activation = activation_;
+  const size_t vectors = (tile.columns + kernels_.lanes - 1) / kernels_.lanes;
+  const TileKernel run_tile = tiles_[vectors - 1];
+  for (int64_t panel = slice.panel_begin; panel < slice.panel_end; ++panel) {
+    const int64_t row = panel * tile_rows_;
+    const int64_t channel = slice.group * g_.group_out_channels + row;
+    tile.w = weights_ + ((group_row + panel) * g_.terms + depth_begin) * tile_rows_;
+    tile.partial = partial + (row - slice.panel_begin * tile_rows_) * tile_width_;
+    tile.rows = static_cast<size_t>(std::min(tile_rows_, g_.group_out_channels - row));
+    tile.y = tensors_.y + (slice.image * g_.out_channels + channel) * pixels_ + pixel;
+    tile.epilogue.scale = tensors_.scale + channel;
+    tile.epilogue.bias = tensors_.bias + channel;
+    run_tile(tile);
+  }
+}
+
+}  // namespace
+
+void Convolution::run_tiles(const ConvGeometry& geometry, const ConvTensors& tensors,
+                            Activation activation, ParallelRunner& runner) const {
+  const TileConvolution convolution(kernels_, kind_, geometry, weights_.data(), tensors,
+                                    activation);
+  parallel_for(runner, convolution.task_count(),
+               [&](size_t task) { convolution.run_task(task); });
+}
+
+}  // namespace cpu
+}  // namespace shiftadd

@@ -1,0 +1,38 @@
+// Micro-kernels for x86-64 with AVX-512F; compiled with -mavx512f and called only where the
+// processor has it.
+#include <immintrin.h>
+
+#include "micro_kernels_impl.h"
+
+namespace shiftadd {
+namespace cpu {
+namespace {
+
+struct Avx512Vector {
+  using Register = __m512;
+  static constexpr size_t kLanes = 16;
+
+  static SHIFTADD_INLINE Register load(const float* p) { return _mm512_loadu_ps(p); }
+  static SHIFTADD_INLINE void store(float* p, Register v) { _mm512_storeu_ps(p, v); }
+  static SHIFTADD_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
+  static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
+    return _mm512_fmadd_ps(a, b, c);
+  }
+  static SHIFTADD_INLINE Register add_distance(Register x, Register w, Register sum) {
+    return _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(x, w)));
+  }
+  // maxps and minps return their second operand where one is NaN.
+  static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {
+    return _mm512_min_ps(high, _mm512_max_ps(low, v));
+  }
+};
+
+}  // namespace
+
+const MicroKernels& avx512_micro_kernels() {
+  static const MicroKernels table = make_micro_kernels<Avx512Vector, 8, 3>("avx512");
+  return table;
+}
+
+}  // namespace cpu
+}  // namespace shiftadd

@@ -1,0 +1,213 @@
+// Micro-kernels written once over a vector type; each instruction set's source file instantiates
+// them with its own. Vector types live in unnamed namespaces, so no instantiation is shared between
+// files that are compiled for different processors.
+//
+// A Vector type offers: Register, kLanes, load, store (both unaligned), broadcast,
+// multiply_add(a, b, c) = a*b + c, add_distance(x, w, sum) = sum + |x - w|,
+// clamp(v, low, high) that keeps NaN.
+#ifndef SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
+#define SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
+
+#include <cstring>
+
+#include "micro_kernels.h"
+
+#define SHIFTADD_INLINE inline __attribute__((always_inline))
+
+namespace shiftadd {
+namespace cpu {
+
+// sum + w*x; the operator's output is +sum.
+template <typename Vector>
+struct ShiftTerm {
+  static constexpr float kSign = 1.0f;
+  static SHIFTADD_INLINE typename Vector::Register accumulate(typename Vector::Register x,
+                                                              typename Vector::Register w,
+                                                              typename Vector::Register sum) {
+    return Vector::multiply_add(x, w, sum);
+  }
+};
+
+// sum + |x - w|; the operator's output is -sum.
+template <typename Vector>
+struct AdderTerm {
+  static constexpr float kSign = -1.0f;
+  static SHIFTADD_INLINE typename Vector::Register accumulate(typename Vector::Register x,
+                                                              typename Vector::Register w,
+                                                              typename Vector::Register sum) {
+    return Vector::add_distance(x, w, sum);
+  }
+};
+
+template <typename Vector>
+SHIFTADD_INLINE typename Vector::Register activate(typename Vector::Register v,
+                                                   Activation activation) {
+  switch (activation) {
+    case Activation::kRelu:
+      return Vector::clamp(v, Vector::broadcast(0.0f), Vector::broadcast(__builtin_inff()));
+    case Activation::kRelu6:
+      return Vector::clamp(v, Vector::broadcast(0.0f), Vector::broadcast(6.0f));
+    case Activation::kHardswish: {
+      const auto gate = Vector::clamp(v + Vector::broadcast(3.0f), Vector::broadcast(0.0f),
+                                      Vector::broadcast(6.0f));
+      return v * (gate * Vector::broadcast(1.0f / 6.0f));
+    }
+    case Activation::kNone:
+      break;
+  }
+  return v;
+}
+
+// Stores the first `count` floats of a vector.
+template <typename Vector>
+SHIFTADD_INLINE void store_front(float* y, typename Vector::Register v, size_t count) {
+  if (count >= Vector::kLanes) {
+    Vector::store(y, v);
+    return;
+  }
+  float lanes[Vector::kLanes];
+  Vector::store(lanes, v);
+  for (size_t i = 0; i < count; ++i) y[i] = lanes[i];
+}
+
+template <typename Vector, typename Term>
+SHIFTADD_INLINE typename Vector::Register finish(typename Vector::Register sum,
+                                                 const Epilogue& epilogue, size_t row) {
+  const auto scale = Vector::broadcast(Term::kSign * epilogue.scale[row]);
+  const auto bias = Vector::broadcast(epilogue.bias[row]);
+  return activate<Vector>(Vector::multiply_add(scale, sum, bias), epilogue.activation);
+}
+
+template <typename Vector, typename Term, size_t Rows, size_t Vectors>
+void conv_tile(const TileArguments& tile) {
+  using Register = typename Vector::Register;
+  Register sums[Rows][Vectors];
+#pragma GCC unroll 16
+  for (size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vectors; ++v) {
+      sums[r][v] = Vector::broadcast(0.0f);
+    }
+  }
+  const float* w = tile.w;
+  const float* x = tile.x;
+  for (size_t k = 0; k < tile.depth; ++k, w += Rows, x += tile.x_stride) {
+    Register pixels[Vectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vectors; ++v) pixels[v] = Vector::load(x + v * Vector::kLanes);
+#pragma GCC unroll 16
+    for (size_t r = 0; r < Rows; ++r) {
+      const Register weight = Vector::broadcast(w[r]);
+#pragma GCC unroll 4
+      for (size_t v = 0; v < Vectors; ++v) {
+        sums[r][v] = Term::accumulate(pixels[v], weight, sums[r][v]);
+      }
+    }
+  }
+  // Added after the block's own sum, not before it: a sum in blocks rounds less than one in sequence.
+  if (tile.load_partial) {
+#pragma GCC unroll 16
+    for (size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < Vectors; ++v) {
+        sums[r][v] += Vector::load(tile.partial + (r * Vectors + v) * Vector::kLanes);
+      }
+    }
+  }
+  if (tile.store_partial) {
+#pragma GCC unroll 16
+    for (size_t r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < Vectors; ++v) {
+        Vector::store(tile.partial + (r * Vectors + v) * Vector::kLanes, sums[r][v]);
+      }
+    }
+    return;
+  }
+#pragma GCC unroll 16
+  for (size_t r = 0; r < Rows; ++r) {
+    if (r >= tile.rows) return;
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vectors; ++v) {
+      const size_t begin = v * Vector::kLanes;
+      if (begin >= tile.columns) break;
+      store_front<Vector>(tile.y + r * tile.y_stride + begin,
+                          finish<Vector, Term>(sums[r][v], tile.epilogue, r),
+                          tile.columns - begin);
+    }
+  }
+}
+
+// `Vectors` output vectors of a depthwise row, from column `begin`.
+template <typename Vector, typename Term, size_t Vectors>
+SHIFTADD_INLINE void depthwise_step(const DepthwiseArguments& row, size_t begin) {
+  using Register = typename Vector::Register;
+  Register sums[Vectors];
+#pragma GCC unroll 4
+  for (size_t v = 0; v < Vectors; ++v) sums[v] = Vector::broadcast(0.0f);
+  for (size_t t = 0; t < row.taps; ++t) {
+    const Register weight = Vector::broadcast(row.w[t]);
+    const float* x = row.x + row.offsets[t] + begin;
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vectors; ++v) {
+      sums[v] = Term::accumulate(Vector::load(x + v * Vector::kLanes), weight, sums[v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (size_t v = 0; v < Vectors; ++v) {
+    const size_t column = begin + v * Vector::kLanes;
+    store_front<Vector>(row.y + column, finish<Vector, Term>(sums[v], row.epilogue, 0),
+                        row.columns - column);
+  }
+}
+
+template <typename Vector, typename Term>
+void depthwise_row(const DepthwiseArguments& row) {
+  size_t column = 0;
+  while (column < row.columns) {
+    const size_t vectors = (row.columns - column + Vector::kLanes - 1) / Vector::kLanes;
+    if (vectors >= 4) {
+      depthwise_step<Vector, Term, 4>(row, column);
+      column += 4 * Vector::kLanes;
+    } else if (vectors >= 2) {
+      depthwise_step<Vector, Term, 2>(row, column);
+      column += 2 * Vector::kLanes;
+    } else {
+      depthwise_step<Vector, Term, 1>(row, column);
+      column += Vector::kLanes;
+    }
+  }
+}
+
+template <typename Vector, size_t Rows, size_t Vectors>
+struct TileKernels {
+  static void fill(MicroKernels& table) {
+    TileKernels<Vector, Rows, Vectors - 1>::fill(table);
+    table.shift_tiles[Vectors - 1] = conv_tile<Vector, ShiftTerm<Vector>, Rows, Vectors>;
+    table.adder_tiles[Vectors - 1] = conv_tile<Vector, AdderTerm<Vector>, Rows, Vectors>;
+  }
+};
+
+template <typename Vector, size_t Rows>
+struct TileKernels<Vector, Rows, 0> {
+  static void fill(MicroKernels&) {}
+};
+
+template <typename Vector, size_t Rows, size_t Vectors>
+MicroKernels make_micro_kernels(const char* name) {
+  static_assert(Vectors <= kLargestTileVectors, "the table has no room for so wide a tile");
+  MicroKernels table = {};
+  table.name = name;
+  table.lanes = Vector::kLanes;
+  table.tile_rows = Rows;
+  table.tile_vectors = Vectors;
+  TileKernels<Vector, Rows, Vectors>::fill(table);
+  table.shift_depthwise = depthwise_row<Vector, ShiftTerm<Vector>>;
+  table.adder_depthwise = depthwise_row<Vector, AdderTerm<Vector>>;
+  return table;
+}
+
+}  // namespace cpu
+}  // namespace shiftadd
+
+#endif  // SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_

@@ -1,0 +1,52 @@
+// Micro-kernels over four floats in the compiler's own vector type: SSE2, NEON or plain scalar code,
+// whatever the target has.
+#include "micro_kernels_impl.h"
+
+namespace shiftadd {
+namespace cpu {
+namespace {
+
+struct PortableVector {
+  using Register = float __attribute__((vector_size(16)));
+  using Bits = int32_t __attribute__((vector_size(16)));
+  static constexpr size_t kLanes = 4;
+
+  static SHIFTADD_INLINE Register load(const float* p) {
+    Register v;
+    std::memcpy(&v, p, sizeof(v));
+    return v;
+  }
+  static SHIFTADD_INLINE void store(float* p, Register v) { std::memcpy(p, &v, sizeof(v)); }
+  static SHIFTADD_INLINE Register broadcast(float x) { return Register{x, x, x, x}; }
+  static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
+    return a * b + c;
+  }
+  static SHIFTADD_INLINE Register add_distance(Register x, Register w, Register sum) {
+    constexpr int32_t kMagnitude = 0x7fffffff;
+    const Bits mask = {kMagnitude, kMagnitude, kMagnitude, kMagnitude};
+    return sum + reinterpret_cast<Register>(reinterpret_cast<Bits>(x - w) & mask);
+  }
+  static SHIFTADD_INLINE Register select(Bits mask, Register yes, Register no) {
+    return reinterpret_cast<Register>((reinterpret_cast<Bits>(yes) & mask) |
+                                      (reinterpret_cast<Bits>(no) & ~mask));
+  }
+  static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {
+    const Register raised = select(low > v, low, v);
+    return select(high < raised, high, raised);
+  }
+};
+
+}  // namespace
+
+const MicroKernels& portable_micro_kernels() {
+#if defined(__aarch64__)
+  constexpr size_t kVectors = 4;  // 16 of NEON's 32 registers hold sums
+#else
+  constexpr size_t kVectors = 2;  // 8 of SSE2's 16
+#endif
+  static const MicroKernels table = make_micro_kernels<PortableVector, 4, kVectors>("portable");
+  return table;
+}
+
+}  // namespace cpu
+}  // namespace shiftadd

@@ -1,0 +1,115 @@
+#include "panel_packer.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace shiftadd {
+namespace cpu {
+namespace {
+
+constexpr size_t kBlock = PanelPacker::kSlack;
+
+// Copies in whole blocks: what is written too much is overwritten by the runs and rows that follow.
+void copy_blocks(float* to, const float* from, size_t length) {
+  for (size_t i = 0; i < length; i += kBlock) {
+    std::memcpy(to + i, from + i, kBlock * sizeof(float));
+  }
+}
+
+void zero_blocks(float* to, size_t length) {
+  for (size_t i = 0; i < length; i += kBlock) std::memset(to + i, 0, kBlock * sizeof(float));
+}
+
+void copy_run(float* to, const float* from, size_t length, int64_t step, const float* end) {
+  if (step != 1) {
+    for (size_t i = 0; i < length; ++i) to[i] = from[static_cast<int64_t>(i) * step];
+    return;
+  }
+  const size_t blocks_length = (length + kBlock - 1) / kBlock * kBlock;
+  if (static_cast<size_t>(end - from) >= blocks_length) {
+    copy_blocks(to, from, length);
+  } else {
+    std::memcpy(to, from, length * sizeof(float));
+  }
+}
+
+// Smallest i >= 0 with i * step >= bound.
+int64_t first_multiple(int64_t bound, int64_t step) {
+  return bound <= 0 ? 0 : (bound + step - 1) / step;
+}
+
+}  // namespace
+
+void PanelPacker::add_zeros(size_t column, size_t length) {
+  if (length != 0) runs_.push_back({column, length, kZeros});
+}
+
+void PanelPacker::add_tap(int64_t first, size_t columns, int64_t kernel_row,
+                          int64_t kernel_column) {
+  const ConvGeometry& g = geometry_;
+  const int64_t top = kernel_row * g.dilation_height - g.pad_top;
+  const int64_t left = kernel_column * g.dilation_width - g.pad_left;
+  const int64_t inside_begin = first_multiple(-left, g.stride_width);
+  const int64_t inside_end = first_multiple(g.width - left, g.stride_width);
+  size_t column = 0;
+  int64_t out_row = first / g.out_width;
+  int64_t out_column = first % g.out_width;
+  for (; column < columns; ++out_row, out_column = 0) {
+    const int64_t left_over = static_cast<int64_t>(columns - column);
+    const int64_t out_end = std::min(g.out_width, out_column + left_over);
+    const int64_t row = out_row * g.stride_height + top;
+    const size_t length = static_cast<size_t>(out_end - out_column);
+    int64_t copy_begin = std::min(std::max(inside_begin, out_column), out_end);
+    const int64_t copy_end = std::min(std::max(inside_end, copy_begin), out_end);
+    if (row < 0 || row >= g.height) copy_begin = copy_end;
+    if (copy_begin == copy_end) {
+      add_zeros(column, length);
+    } else {
+      const size_t begin = column + static_cast<size_t>(copy_begin - out_column);
+      const size_t end = column + static_cast<size_t>(copy_end - out_column);
+      add_zeros(column, begin - column);
+      runs_.push_back({begin, end - begin, row * g.width + copy_begin * g.stride_width + left});
+      add_zeros(end, column + length - end);
+    }
+    column += length;
+  }
+  add_zeros(columns, stride_ - columns);
+}
+
+void PanelPacker::set_pixels(int64_t first, size_t columns, size_t stride) {
+  stride_ = stride;
+  runs_.clear();
+  tap_ends_.clear();
+  for (int64_t row = 0; row < geometry_.kernel_height; ++row) {
+    for (int64_t column = 0; column < geometry_.kernel_width; ++column) {
+      add_tap(first, columns, row, column);
+      tap_ends_.push_back(runs_.size());
+    }
+  }
+}
+
+void PanelPacker::pack(const float* x, const float* x_end, int64_t begin, int64_t end,
+                       float* panel) const {
+  const int64_t taps = static_cast<int64_t>(tap_ends_.size());
+  const int64_t plane = geometry_.height * geometry_.width;
+  size_t tap = static_cast<size_t>(begin % taps);
+  const float* channel = x + begin / taps * plane;
+  for (int64_t term = begin; term < end; ++term, panel += stride_) {
+    for (size_t i = tap == 0 ? 0 : tap_ends_[tap - 1]; i < tap_ends_[tap]; ++i) {
+      const Run& run = runs_[i];
+      if (run.source == kZeros) {
+        zero_blocks(panel + run.column, run.length);
+      } else {
+        copy_run(panel + run.column, channel + run.source, run.length, geometry_.stride_width,
+                 x_end);
+      }
+    }
+    if (++tap == tap_ends_.size()) {
+      tap = 0;
+      channel += plane;
+    }
+  }
+}
+
+}  // namespace cpu
+}  // namespace shiftadd

@@ -1,0 +1,50 @@
+// im2col of one panel: a few pixels by a block of the sum's terms, never the whole matrix.
+#ifndef SHIFTADD_KERNELS_CPU_PANEL_PACKER_H_
+#define SHIFTADD_KERNELS_CPU_PANEL_PACKER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "shiftadd/contract.h"
+
+namespace shiftadd {
+namespace cpu {
+
+class PanelPacker {
+ public:
+  // Floats that pack() may write behind the last row of a panel.
+  static constexpr size_t kSlack = 8;
+
+  explicit PanelPacker(const ConvGeometry& geometry) : geometry_(geometry) {}
+
+  // Sets the panel to output pixels [first, first + columns) of one image, in rows of `stride`
+  // floats; the columns above are 0.
+  void set_pixels(int64_t first, size_t columns, size_t stride);
+
+  // Writes the terms [begin, end), in the order (c, kh, kw), of the panel to [end - begin, stride].
+  // `x` is the group's first channel [group_channels, H, W]; nothing at or behind `x_end` is read.
+  void pack(const float* x, const float* x_end, int64_t begin, int64_t end, float* panel) const;
+
+ private:
+  // Part of a panel's row: `length` floats of input from `source` on, or zeros.
+  struct Run {
+    size_t column;
+    size_t length;
+    int64_t source;  // offset in the channel's plane; kZeros: padding
+  };
+  static constexpr int64_t kZeros = -1;
+
+  void add_tap(int64_t first, size_t columns, int64_t kernel_row, int64_t kernel_column);
+  void add_zeros(size_t column, size_t length);
+
+  const ConvGeometry& geometry_;
+  size_t stride_ = 0;
+  std::vector<Run> runs_;
+  std::vector<size_t> tap_ends_;  // end of each tap's runs in runs_
+};
+
+}  // namespace cpu
+}  // namespace shiftadd
+
+#endif  // SHIFTADD_KERNELS_CPU_PANEL_PACKER_H_

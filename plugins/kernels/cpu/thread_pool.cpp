@@ -1,0 +1,102 @@
+#include "thread_pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+namespace shiftadd {
+namespace cpu {
+namespace {
+
+constexpr long kMostThreads = 256;
+
+size_t wanted_threads() {
+  const char* wanted = std::getenv("SHIFTADD_NUM_THREADS");
+  const long number = wanted ? std::strtol(wanted, nullptr, 10) : 0;
+  if (number > 0) return static_cast<size_t>(std::min(number, kMostThreads));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+class ThreadPool : public ParallelRunner {
+ public:
+  explicit ThreadPool(size_t threads) {
+    try {
+      for (; workers_ + 1 < threads; ++workers_) {
+        std::thread(&ThreadPool::serve, this).detach();
+      }
+    } catch (const std::system_error&) {
+      // Where the system gives no more threads the pool is smaller, not broken.
+    }
+  }
+
+  void run(size_t count, void (*body)(void*, size_t), void* data) override {
+    std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
+    if (!turn.owns_lock() || workers_ == 0) {
+      for (size_t i = 0; i < count; ++i) body(data, i);
+      return;
+    }
+    const Work work{body, data, count};
+    {
+      std::lock_guard<std::mutex> lock(state_);
+      work_ = work;
+      next_ = 0;
+      ++round_;
+    }
+    wake_.notify_all();
+    take_turns(work);
+    // No worker can join a round without work, and the last to leave says so.
+    std::unique_lock<std::mutex> lock(state_);
+    work_.count = 0;
+    done_.wait(lock, [this] { return active_ == 0; });
+  }
+
+ private:
+  struct Work {
+    void (*body)(void*, size_t);
+    void* data;
+    size_t count;
+  };
+
+  void take_turns(const Work& work) {
+    for (size_t i = next_++; i < work.count; i = next_++) work.body(work.data, i);
+  }
+
+  void serve() {
+    size_t seen = 0;
+    std::unique_lock<std::mutex> lock(state_);
+    for (;;) {
+      wake_.wait(lock, [&] { return round_ != seen && work_.count != 0; });
+      seen = round_;
+      ++active_;
+      const Work work = work_;
+      lock.unlock();
+      take_turns(work);
+      lock.lock();
+      if (--active_ == 0) done_.notify_one();
+    }
+  }
+
+  std::mutex turn_;   // held by the caller whose work the pool does
+  std::mutex state_;  // guards what follows, but for next_
+  std::condition_variable wake_, done_;
+  Work work_ = {nullptr, nullptr, 0};
+  size_t round_ = 0;
+  size_t active_ = 0;
+  size_t workers_ = 0;
+  std::atomic<size_t> next_{0};
+};
+
+}  // namespace
+
+ParallelRunner& process_thread_pool() {
+  // Never destroyed: its threads may be asleep in it when the process ends.
+  static ThreadPool* pool = new ThreadPool(wanted_threads());
+  return *pool;
+}
+
+}  // namespace cpu
+}  // namespace shiftadd

@@ -1,0 +1,134 @@
+#include "custom_ops.h"
+
+#include <cstdio>
+#include <exception>
+#include <memory>
+
+#include "conv_kernel.h"
+
+namespace shiftadd {
+namespace ort {
+namespace {
+
+struct ConvOp : OrtCustomOp {
+  OperatorKind kind;
+};
+
+OperatorKind kind_of(const OrtCustomOp* op) { return static_cast<const ConvOp*>(op)->kind; }
+
+OrtStatus* failure(const std::exception& error) {
+  const bool contract = dynamic_cast<const ContractError*>(&error) != nullptr;
+  return api().table->CreateStatus(contract ? ORT_INVALID_ARGUMENT : ORT_FAIL, error.what());
+}
+
+// From API 17 on a failure is a status.
+OrtStatus* ORT_API_CALL create_kernel_v2(const OrtCustomOp* op, const OrtApi*,
+                                         const OrtKernelInfo* info, void** kernel) {
+  try {
+    *kernel = new ConvKernel(kind_of(op), info);
+    return nullptr;
+  } catch (const std::exception& error) {
+    return failure(error);
+  }
+}
+
+OrtStatus* ORT_API_CALL compute_v2(void* kernel, OrtKernelContext* context) {
+  try {
+    static_cast<ConvKernel*>(kernel)->compute(context);
+    return nullptr;
+  } catch (const std::exception& error) {
+    return failure(error);
+  }
+}
+
+// Before API 17 an exception is the one failure that ONNX Runtime turns into an error. A build of
+// it on another C++ library catches it without its text, so the text is printed first.
+void print_failure(const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+}
+
+void* ORT_API_CALL create_kernel(const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info) {
+  try {
+    return new ConvKernel(kind_of(op), info);
+  } catch (const std::exception& error) {
+    print_failure(error);
+    throw;
+  }
+}
+
+void ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
+  try {
+    static_cast<ConvKernel*>(kernel)->compute(context);
+  } catch (const std::exception& error) {
+    print_failure(error);
+    throw;
+  }
+}
+
+void ORT_API_CALL destroy_kernel(void* kernel) { delete static_cast<ConvKernel*>(kernel); }
+
+const char* ORT_API_CALL name(const OrtCustomOp* op) { return operator_name(kind_of(op)); }
+
+const char* ORT_API_CALL cpu_provider(const OrtCustomOp*) { return nullptr; }
+
+ONNXTensorElementDataType ORT_API_CALL input_type(const OrtCustomOp* op, size_t index) {
+  const bool packed = kind_of(op) == OperatorKind::kShiftConv && index == kInputW;
+  return packed ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+size_t ORT_API_CALL input_count(const OrtCustomOp*) { return kInputCount; }
+
+ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp*, size_t) {
+  return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+size_t ORT_API_CALL output_count(const OrtCustomOp*) { return 1; }
+
+OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, size_t) {
+  return INPUT_OUTPUT_REQUIRED;
+}
+
+// The four callbacks below must be filled in from API 14 and 16 on, though nothing here is variadic.
+OrtMemType ORT_API_CALL default_memory(const OrtCustomOp*, size_t) { return OrtMemTypeDefault; }
+int ORT_API_CALL smallest_arity(const OrtCustomOp*) { return 1; }
+int ORT_API_CALL homogeneous(const OrtCustomOp*) { return 1; }
+
+ConvOp make_conv_op(OperatorKind kind) {
+  ConvOp op = {};
+  op.kind = kind;
+  op.version = api().version >= kStatusApi ? kStatusApi : kOldestApi;
+  op.GetName = name;
+  op.GetExecutionProviderType = cpu_provider;
+  op.GetInputType = input_type;
+  op.GetInputTypeCount = input_count;
+  op.GetOutputType = output_type;
+  op.GetOutputTypeCount = output_count;
+  op.KernelDestroy = destroy_kernel;
+  op.GetInputCharacteristic = required;
+  op.GetOutputCharacteristic = required;
+  op.GetInputMemoryType = default_memory;
+  op.GetVariadicInputMinArity = smallest_arity;
+  op.GetVariadicInputHomogeneity = homogeneous;
+  op.GetVariadicOutputMinArity = smallest_arity;
+  op.GetVariadicOutputHomogeneity = homogeneous;
+  if (op.version >= kStatusApi) {
+    op.CreateKernelV2 = create_kernel_v2;
+    op.KernelComputeV2 = compute_v2;
+  } else {
+    op.CreateKernel = create_kernel;
+    op.KernelCompute = compute;
+  }
+  return op;
+}
+
+}  // namespace
+
+const std::vector<OrtCustomOp*>& custom_ops() {
+  static ConvOp shift = make_conv_op(OperatorKind::kShiftConv);
+  static ConvOp adder = make_conv_op(OperatorKind::kAdderConv);
+  static const std::vector<OrtCustomOp*> ops = {&shift, &adder};
+  return ops;
+}
+
+}  // namespace ort
+}  // namespace shiftadd
