@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import sys
 from typing import Any, Optional
 
 import numpy as np
@@ -11,6 +12,7 @@ from runtime import library as operator_library
 from runtime.arrays import FloatArray
 from runtime.errors import ModelError, one_line
 from runtime.metadata import Metadata, parse
+from runtime.native_stderr import NativeStderr
 from runtime.onnx_header import read_metadata
 from runtime.session import Session
 
@@ -57,10 +59,37 @@ def load(
     try:
         metadata = parse(read_metadata(path))
         options = _options(metadata, library, threads)
-        session = OnnxRuntimeSession(metadata, _create(path, options))
-        session.warm_up()
+        if metadata.operators and _library_prints():
+            return _start_without_prints(path, metadata, options)
+        return _start(path, metadata, options)
     except ModelError as error:
         raise ModelError("{}: {}".format(path, error)) from error
+
+
+def _start(path: str, metadata: Metadata, options: Any) -> OnnxRuntimeSession:
+    session = OnnxRuntimeSession(metadata, _create(path, options))
+    session.warm_up()
+    return session
+
+
+def _library_prints() -> bool:
+    """Whether the operator library prints a refusal before it throws it: below ONNX Runtime 1.17 it
+    has nothing but exceptions, whose text a build on another C++ library loses."""
+    return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < (1, 17)
+
+
+def _start_without_prints(path: str, metadata: Metadata, options: Any) -> OnnxRuntimeSession:
+    """As `_start`, with what is printed meanwhile made part of the error, unless it is already."""
+    printed = NativeStderr()
+    try:
+        with printed:
+            session = _start(path, metadata, options)
+    except ModelError as error:
+        text = str(error)
+        lines = [one_line(line) for line in printed.text.splitlines()]
+        more = [line for line in lines if line and line not in text]
+        raise ModelError("; ".join([text] + more)) from error
+    sys.stderr.write(printed.text)
     return session
 
 

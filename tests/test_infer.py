@@ -223,7 +223,7 @@ def test_custom_operators(
         ("group", 2, ("2", "3")),
         ("activation", "swish", ("swish", "relu")),
         ("pads", [0, 0, -1, 0], ("-1",)),
-        ("kernel_shape", [3, 3], ("3",)),
+        ("kernel_shape", [3, 3], ("W", "[7, 4]", "[7, 1]")),
     ],
 )
 def test_a_broken_custom_node_fails_at_load(

@@ -1,6 +1,8 @@
 """Sessions: loading, running, classifying, and finding the operator library."""
 
+import os
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 from onnx import helper
 
 import runtime
-from runtime import library
+from runtime import library, onnxruntime_backend
 from runtime.errors import ModelError
+from runtime.native_stderr import NativeStderr
 from runtime.onnxruntime_backend import OnnxRuntimeSession
 from runtime.session import softmax
 from tests.runtime_models import LABELS, SIZE, constant, linear, metadata, photo, save, shift
@@ -236,3 +239,41 @@ def test_a_broken_custom_node_fails_at_load_with_node_field_and_both_values(
     message = refusal(path, library=str(operator_library))
     for part in ("stem/shift", "weight_bits", "5", "4"):
         assert part in message
+
+
+def test_native_stderr_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
+    os.write(2, b"before ")
+    with NativeStderr() as printed:
+        os.write(2, b"native \xff\n")
+        subprocess.run(["sh", "-c", "echo child >&2"], check=True)
+    os.write(2, b"after")
+    assert printed.text == "native \\xff\nchild\n"
+    assert capfd.readouterr().err == "before after"
+
+
+def test_what_only_the_library_printed_becomes_part_of_the_error(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = linear(tmp_path / "m.onnx", rng, metadata(target="portable", operators='["X"]'))
+
+    def refuse(self: OnnxRuntimeSession) -> None:
+        os.write(2, b"node 'a': pads\nalready told\n")
+        raise ModelError("unknown exception, already told")
+
+    monkeypatch.setattr(onnxruntime_backend, "_library_prints", lambda: True)
+    monkeypatch.setattr(OnnxRuntimeSession, "warm_up", refuse)
+    message = refusal(path)
+    assert message == f"{path}: unknown exception, already told; node 'a': pads"
+
+
+def test_other_prints_are_not_lost(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path, _ = linear(tmp_path / "m.onnx", rng, metadata(target="portable", operators='["X"]'))
+    monkeypatch.setattr(onnxruntime_backend, "_library_prints", lambda: True)
+    monkeypatch.setattr(OnnxRuntimeSession, "warm_up", lambda self: os.write(2, b"a warning\n"))
+    runtime.load(path)
+    assert capfd.readouterr().err == "a warning\n"
