@@ -34,9 +34,9 @@ _TORCH_ACTIVATIONS = {
 }
 
 
-def run_pytorch(case: Case, mode: Literal["q", "ps"] = "q") -> Array:
-    """The trainable module, then scale, bias and activation, in float32."""
-    arguments = {
+def case_module(case: Case, mode: Literal["q", "ps"] = "q") -> nn.Module:
+    """The trainable module with the case's weights; scale, bias and activation are not in it."""
+    arguments: dict[str, Any] = {
         "in_channels": case.x.shape[1],
         "out_channels": case.weight.shape[0],
         "kernel_size": case.kernel_shape,
@@ -46,17 +46,21 @@ def run_pytorch(case: Case, mode: Literal["q", "ps"] = "q") -> Array:
         "groups": case.group,
     }
     weight = torch.from_numpy(case.weight)
-    module: nn.Module
     if case.operator == "AdderConv":
-        module = AdderConv2d(**arguments)
+        module: nn.Module = AdderConv2d(**arguments, eta=None)
         module.load_state_dict({"weight": weight})
-    else:
-        module = ShiftConv2d(**arguments, mode=mode, bits=6)
-        shift = torch.log2(weight.abs().where(weight != 0, torch.ones(())))
-        state = {"weight": weight} if mode == "q" else {"shift": shift, "sign": weight.sign()}
-        module.load_state_dict(state)
+        return module
+    module = ShiftConv2d(**arguments, mode=mode, bits=6)
+    shift = torch.log2(weight.abs().where(weight != 0, torch.ones(())))
+    state = {"weight": weight} if mode == "q" else {"shift": shift, "sign": weight.sign()}
+    module.load_state_dict(state)
+    return module
+
+
+def run_pytorch(case: Case, mode: Literal["q", "ps"] = "q") -> Array:
+    """The trainable module, then scale, bias and activation, in float32."""
     with torch.no_grad():
-        sums = module(torch.from_numpy(case.x))
+        sums = case_module(case, mode)(torch.from_numpy(case.x))
         scale, bias = (torch.from_numpy(v).view(-1, 1, 1) for v in (case.scale, case.bias))
         activated: Array = _TORCH_ACTIVATIONS[case.activation](sums * scale + bias).numpy()
     return activated

@@ -69,7 +69,11 @@ class Window:
         return F.pad(x, (left, right, top, bottom), value=value)
 
     def conv2d(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-        """An ordinary convolution over this window: x [N,C,H,W], weight [M,C/groups,kH,kW]."""
+        """An ordinary convolution over this window: x [N,C,H,W], weight [M,C/groups,kH,kW].
+
+        Raises ValueError where no output is left.
+        """
+        self.output_size(x.shape[2], x.shape[3])
         top, left, bottom, right = self.pads
         if (top, left) == (bottom, right):
             return F.conv2d(x, weight, None, self.strides, (top, left), self.dilations, groups)
