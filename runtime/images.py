@@ -147,7 +147,7 @@ class ImageFolder:
         with self._lock:
             try:
                 content = self._archive().read(name)
-            # A wrong checksum, an encrypted member, a compression that this Python lacks: of any type.
+            # A wrong checksum, an encrypted member, an unknown compression: each of its own type.
             except Exception as error:
                 raise DataError("{}: cannot unpack: {}".format(shown, reason(error))) from error
         return open_image(io.BytesIO(content), shown)
