@@ -85,11 +85,12 @@ void ConvKernel::check_constants(const OrtKernelInfo* info) {
   if (w == nullptr) return;
   constant_weights_ = true;
   const std::vector<int64_t> w_shape = tensor_shape(w);
+  validate_weight_rank(kind_, node_, w_shape);
   const std::pair<size_t, const char*> channel_inputs[] = {{kInputScale, "scale"},
                                                            {kInputBias, "bias"}};
   for (const auto& channel_input : channel_inputs) {
     const OrtValue* value = constant_input(info, channel_input.first);
-    if (value != nullptr && !w_shape.empty()) {
+    if (value != nullptr) {
       validate_channel_input(node_, channel_input.second, tensor_shape(value), w_shape[0]);
     }
   }

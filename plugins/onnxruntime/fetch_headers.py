@@ -73,9 +73,7 @@ def replace_suite(source: str) -> str:
             if re.search(rf"^Suites:.*(?<![\w-])({old}|{FIRST_SUITE})\b", stanza, re.MULTILINE)
         )
     lines = [line for line in source.splitlines() if line.lstrip().startswith("deb ")]
-    wanted = (
-        line for line in lines if re.search(rf"\s({old}|{FIRST_SUITE})(-updates)?\s", line)
-    )
+    wanted = (line for line in lines if re.search(rf"\s({old}|{FIRST_SUITE})(-updates)?\s", line))
     return "\n".join(suite.sub(FIRST_SUITE, line) for line in wanted) + "\n"
 
 

@@ -105,7 +105,7 @@ std::string attribute_string(const OrtKernelInfo* info, const std::string& node,
 }
 
 std::string node_name(const OrtKernelInfo* info) {
-  if (api().version < kConstantInputsApi) return "(ONNX Runtime before 1.15 does not tell its name)";
+  if (api().version < kConstantInputsApi) return "(ONNX Runtime before 1.15 hides its name)";
   std::vector<char> text;
   check(read_sized(text, [&](char* out, size_t* size) {
     return api().table->KernelInfo_GetNodeName(info, out, size);

@@ -168,6 +168,15 @@ inline int64_t packed_columns(int64_t terms, int64_t weight_bits) {
   return terms / codes_per_word + (terms % codes_per_word != 0);
 }
 
+// Rank of W: ShiftConv [M, packed columns], AdderConv [M, C/group, kH, kW]; throws ContractError.
+inline void validate_weight_rank(OperatorKind kind, const std::string& node,
+                                 const std::vector<int64_t>& w_shape) {
+  const size_t rank = kind == OperatorKind::kShiftConv ? 2 : 4;
+  if (w_shape.size() != rank) {
+    throw ContractError(node, "W rank", detail::text(rank), detail::text(w_shape.size()));
+  }
+}
+
 // Checks the shapes of X and W against attributes that validate_attributes accepted, and resolves
 // the convolution. x_shape: [N, C, H, W]; w_shape: ShiftConv [M, packed_columns], AdderConv
 // [M, C/group, kH, kW]. Output extents are those of ONNX Conv. Throws ContractError.
@@ -176,11 +185,10 @@ inline ConvGeometry resolve_geometry(OperatorKind kind, const std::string& node,
                                      const std::vector<int64_t>& x_shape,
                                      const std::vector<int64_t>& w_shape) {
   using detail::text;
-  const size_t w_rank = kind == OperatorKind::kShiftConv ? 2 : 4;
   if (x_shape.size() != 4) {
     throw ContractError(node, "X rank", "4 (N, C, H, W)", text(x_shape.size()));
   }
-  if (w_shape.size() != w_rank) throw ContractError(node, "W rank", text(w_rank), text(w_shape.size()));
+  validate_weight_rank(kind, node, w_shape);
 
   ConvGeometry g;
   g.batch = x_shape[0];

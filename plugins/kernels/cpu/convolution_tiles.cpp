@@ -8,9 +8,10 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Terms a block: a panel of them stays in the level-1 cache, and a sum of more than this many terms
-// is split, which keeps float32's rounding from growing with the length of the sum.
+// Most terms a block: a longer sum is split, which keeps float32's rounding from growing with it.
 constexpr int64_t kDepthBlock = 256;
+// Floats of a packed panel: with the weights beside it, it stays in a level-1 cache of 32 KiB.
+constexpr int64_t kPanelFloats = 6144;
 // Output channels a task: enough to make packing a panel cheap beside its use.
 constexpr int64_t kTaskChannels = 128;
 // Terms a task: enough to make handing out a task cheap beside the task.
@@ -19,6 +20,12 @@ constexpr int64_t kTaskTerms = 1 << 19;
 constexpr int64_t kDirectWeightPanels = 3;
 
 int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+// Terms a block, about the same in every block of the sum.
+int64_t depth_block(int64_t terms, int64_t tile_width) {
+  const int64_t most = std::min(kDepthBlock, kPanelFloats / tile_width);
+  return divide_up(terms, divide_up(terms, most));
+}
 
 // Whether output pixel i reads input pixel i and no other.
 bool keeps_pixels(const ConvGeometry& g) {
@@ -86,7 +93,7 @@ TileConvolution::TileConvolution(const MicroKernels& kernels, OperatorKind kind,
       pixels_(g_.out_height * g_.out_width),
       tile_rows_(static_cast<int64_t>(kernels.tile_rows)),
       tile_width_(static_cast<int64_t>(kernels.tile_vectors * kernels.lanes)),
-      depth_block_(divide_up(g_.terms, divide_up(g_.terms, kDepthBlock))),
+      depth_block_(depth_block(g_.terms, tile_width_)),
       weight_panels_(divide_up(g_.group_out_channels, tile_rows_)) {
   channel_tasks_ = divide_up(g_.group_out_channels, kTaskChannels);
   panels_per_task_ = divide_up(weight_panels_, channel_tasks_);
