@@ -1,0 +1,64 @@
+"""How far an output is from its float64 reference, summed up over batches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+LAYER_TOLERANCE = 2e-6
+"""Of a layer that is given the reference's own inputs, relative to its terms' magnitude: what the
+operators' contract asks of every float32 implementation."""
+
+NETWORK_TOLERANCE = 1e-5
+"""Relative, of whatever has come through the whole network: logits, and layers on the way."""
+
+
+@dataclass
+class Deviation:
+    """Sums over all elements seen so far; outputs that are not finite make every error infinite."""
+
+    squared_error: float = 0.0
+    squared_reference: float = 0.0
+    squared_magnitude: float = 0.0
+    largest: float = 0.0
+
+    def add(self, output: Array, reference: Array, magnitude: Array | None = None) -> None:
+        """Adds a batch. `magnitude` bounds the sums behind `reference`, which it is by default.
+
+        Raises ValueError where the shapes differ.
+        """
+        if output.shape != reference.shape:
+            raise ValueError(
+                f"output of shape {list(output.shape)} where PyTorch gives {list(reference.shape)}"
+            )
+        reference = reference.astype(np.float64)
+        error = np.abs(output.astype(np.float64) - reference)
+        error[~np.isfinite(error)] = math.inf
+        self.squared_error += float(np.square(error).sum())
+        self.squared_reference += float(np.square(reference).sum())
+        self.squared_magnitude += float(
+            np.square(reference if magnitude is None else magnitude).sum(dtype=np.float64)
+        )
+        self.largest = max(self.largest, float(error.max(initial=0.0)))
+
+    @property
+    def relative(self) -> float:
+        """||output - reference|| / ||reference||."""
+        return _ratio(self.squared_error, self.squared_reference)
+
+    @property
+    def scaled(self) -> float:
+        """||output - reference|| / ||magnitude||."""
+        return _ratio(self.squared_error, self.squared_magnitude)
+
+
+def _ratio(squared_error: float, squared_norm: float) -> float:
+    if squared_error == 0.0:
+        return 0.0
+    return math.sqrt(squared_error / squared_norm) if squared_norm else math.inf

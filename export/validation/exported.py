@@ -1,0 +1,160 @@
+"""The exported file in ONNX Runtime, with its layers' inputs and outputs made visible."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from export.onnx_export.graph import attribute, is_custom, set_attribute
+from runtime import library as operator_library
+from runtime import metadata as model_metadata
+from runtime.errors import ModelError, one_line
+from runtime.onnx_header import read_metadata
+
+Float32 = npt.NDArray[np.float32]
+
+INPUT, OUTPUT = "input", "logits"
+_LAYERS = ("Conv", "Gemm")
+_BEFORE = "/before_activation"
+_FATAL_ONLY = 4
+
+
+@dataclass(frozen=True)
+class LayerNode:
+    """A node with weights: its name is the path of the module that it was exported from.
+
+    Attributes:
+        x, y: names of the tensors that it reads and makes.
+        sums: name of the tensor that it would make without its activation; y where it has none.
+        activation: fused into the node; "none" where none is.
+        norm_follows: whether a BatchNormalization of its own stands behind the node.
+    """
+
+    name: str
+    operator: str
+    x: str
+    y: str
+    sums: str
+    activation: str
+    norm_follows: bool
+
+
+class ExportedModel:
+    """A model file with two sessions: as it is, and with every layer's tensors as outputs.
+
+    Raises ModelError, naming the file, for whatever keeps it from running.
+    """
+
+    def __init__(self, path: Path, library: str | None = None) -> None:
+        self.path = path
+        try:
+            self.metadata = model_metadata.parse(read_metadata(str(path)))
+            content = path.read_bytes()
+            self.sha256 = hashlib.sha256(content).hexdigest()
+            model = onnx.load_from_string(content)
+            self.library = self._find_library(library)
+            self._session = self._load(content)
+            self.layers = _layer_nodes(model.graph)
+            self._instrumented = self._load(_with_layer_outputs(model, self.layers))
+        except DecodeError as error:
+            raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+
+    def run(self, images: Float32) -> Float32:
+        """Logits [N, classes] of [N, C, H, W], by the file as it is."""
+        return self._run(self._session, images)[OUTPUT]
+
+    def run_layers(self, images: Float32) -> dict[str, Float32]:
+        """Every tensor that a layer reads or makes, by name."""
+        return self._run(self._instrumented, images) | {INPUT: images}
+
+    def _run(self, session: Any, images: Float32) -> dict[str, Float32]:
+        names = [output.name for output in session.get_outputs()]
+        try:
+            return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+        except Exception as error:
+            raise ModelError(f"{self.path}: {one_line(error)}") from error
+
+    def _find_library(self, given: str | None) -> str | None:
+        if not self.metadata.operators and given is None:
+            return None
+        found = operator_library.find(given)
+        if found is None:
+            raise ModelError(
+                f"needs the operator library for {' and '.join(self.metadata.operators)}: build "
+                f"it with `make plugins`, or point to it with --library"
+            )
+        return found
+
+    def _load(self, content: bytes) -> Any:
+        options = onnxruntime.SessionOptions()
+        # What ONNX Runtime logs it also raises, and that is shown.
+        options.log_severity_level = _FATAL_ONLY
+        try:
+            if self.library is not None:
+                options.register_custom_ops_library(self.library)
+            session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise ModelError(one_line(error)) from error
+        if [item.name for item in session.get_inputs()] != [INPUT]:
+            raise ModelError(f"the inputs are not [{INPUT!r}]: export the model again")
+        return session
+
+
+def _layer_nodes(graph: onnx.GraphProto) -> list[LayerNode]:
+    normalised = {n.input[0] for n in graph.node if n.op_type == "BatchNormalization"}
+    return [
+        LayerNode(
+            name=node.name,
+            operator=node.op_type,
+            x=node.input[0],
+            y=node.output[0],
+            sums=node.output[0] + ("" if _activation(node) == "none" else _BEFORE),
+            activation=_activation(node),
+            norm_follows=node.output[0] in normalised,
+        )
+        for node in graph.node
+        if is_custom(node) or (node.domain == "" and node.op_type in _LAYERS)
+    ]
+
+
+def _activation(node: onnx.NodeProto) -> str:
+    return str(attribute(node, "activation", "none"))
+
+
+def _with_layer_outputs(model: onnx.ModelProto, layers: list[LayerNode]) -> bytes:
+    """A copy of the model that also returns the layers' tensors.
+
+    A node with an activation gets a twin without: what a ReLU cuts off is to be compared too.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in model.graph.node:
+        if is_custom(node) and _activation(node) != "none":
+            copy.graph.node.append(_twin_without_activation(node))
+    returned = {output.name for output in copy.graph.output} | {INPUT}
+    for name in dict.fromkeys(name for layer in layers for name in (layer.x, layer.y, layer.sums)):
+        if name not in returned:
+            shape = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            copy.graph.output.append(shape)
+    return bytes(copy.SerializeToString())
+
+
+def _twin_without_activation(node: onnx.NodeProto) -> onnx.NodeProto:
+    twin = onnx.NodeProto()
+    twin.CopyFrom(node)
+    twin.name += _BEFORE
+    twin.output[0] += _BEFORE
+    set_attribute(twin, "activation", "none")
+    return twin

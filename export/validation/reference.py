@@ -1,0 +1,242 @@
+"""The PyTorch side: which modules one exported node stands for, and what they compute in float64.
+
+A node holds a layer with the BatchNorm and the activation behind it. Which those are is read off
+the flow of the data, not off names: hooks see every module's input and output, and what is called
+with a layer's very output tensor follows it. So it holds for networks that do not keep their
+layers in a Sequential.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from export.operators import AdderConv2d, ShiftConv2d, adder_conv2d
+from export.operators.geometry import Window, four_pads
+from export.validation.exported import LayerNode
+from runtime.errors import ModelError
+
+Array = npt.NDArray[Any]
+Layer = ShiftConv2d | AdderConv2d | nn.Conv2d | nn.Linear
+
+LAYERS = (ShiftConv2d, AdderConv2d, nn.Conv2d, nn.Linear)
+_ACTIVATION_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardswish)
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda v: v,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "hardswish": F.hardswish,
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a module without children; `name` has a number behind it from the second on."""
+
+    name: str
+    module: nn.Module
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The modules behind one node.
+
+    Attributes:
+        last: name of the call whose output, put through `function`, is the node's output. It is
+            that of an activation where the network has a module for it: what the network means
+            decides, not the node's attribute.
+        function: the activation where it is no module; the identity otherwise.
+    """
+
+    node: LayerNode
+    layer: Layer
+    norm: nn.BatchNorm2d | None
+    function: Callable[[Tensor], Tensor]
+    last: str
+
+    def exact(self, x: Array) -> tuple[Array, Array]:
+        """Output before the activation, and magnitude |scale| * sum|terms| + |bias|, in float64."""
+        with torch.no_grad():
+            sums, magnitude = _sums(self.layer, torch.from_numpy(x).double())
+            scale, bias = self._scale_and_bias()
+            shape = (-1,) if isinstance(self.layer, nn.Linear) else (-1, 1, 1)
+            scale, bias = scale.view(shape), bias.view(shape)
+            return (sums * scale + bias).numpy(), (magnitude * scale.abs() + bias.abs()).numpy()
+
+    def _scale_and_bias(self) -> tuple[Tensor, Tensor]:
+        channels = _out_channels(self.layer)
+        scale = torch.ones(channels, dtype=torch.float64)
+        bias = torch.zeros_like(scale) if self.layer.bias is None else self.layer.bias
+        if self.norm is None:
+            return scale, bias
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        scale = scale if norm.weight is None else scale * norm.weight
+        shift = torch.zeros_like(scale) if norm.bias is None else norm.bias
+        return scale, (bias - norm.running_mean) * scale + shift
+
+
+class Reference:
+    """A network in eval mode: in float32 as it is, and in float64 as the reference."""
+
+    def __init__(self, network: nn.Module, input_size: tuple[int, int, int]) -> None:
+        self.network = network.eval()
+        self.exact_network = float64_copy(network)
+        self._calls = _trace(self.exact_network, torch.zeros(1, *input_size).double())
+
+    def chain(self, node: LayerNode) -> Chain | None:
+        """The modules behind a node; None for a node that is named after no layer."""
+        for position, call in enumerate(self._calls):
+            if call.name == node.name and isinstance(call.module, LAYERS):
+                return self._chain(node, position)
+        return None
+
+    def missing(self, nodes: Iterable[LayerNode]) -> list[str]:
+        """The layers of the network that none of `nodes` is named after."""
+        named = {node.name for node in nodes}
+        layers = (call.name for call in self._calls if isinstance(call.module, LAYERS))
+        return [name for name in layers if name not in named]
+
+    def logits(self, images: Array) -> tuple[Array, Array]:
+        """In float32 and in float64, [N, classes]."""
+        x = torch.from_numpy(images)
+        with torch.no_grad():
+            return self.network(x).numpy(), self.exact_network(x.double()).numpy()
+
+    def outputs(self, images: Array, chains: Iterable[Chain]) -> tuple[Outputs, Outputs]:
+        """What each chain gives within the network, by its node's name: float32 and float64."""
+        x, chains = torch.from_numpy(images), list(chains)
+        return (
+            _outputs(self.network, x, chains),
+            _outputs(self.exact_network, x.double(), chains),
+        )
+
+    def _chain(self, node: LayerNode, position: int) -> Chain:
+        call = self._calls[position]
+        norm, function = None, _ACTIVATIONS["none"]
+        last, position = call, position + 1
+        follower = self._reader(last, position)
+        if not node.norm_follows and follower and isinstance(follower.module, nn.BatchNorm2d):
+            norm, last = follower.module, follower
+            follower = self._reader(last, position)
+        if node.activation != "none":
+            if follower and isinstance(follower.module, _ACTIVATION_MODULES):
+                last = follower
+            else:
+                function = _ACTIVATIONS[node.activation]
+        assert isinstance(call.module, LAYERS)
+        return Chain(node, call.module, norm, function, last.name)
+
+    def _reader(self, call: Call, position: int) -> Call | None:
+        """The first call from `position` on, other than itself, that is given the call's output."""
+        readers = (c for c in self._calls[position:] if c.x is call.y and c is not call)
+        return next(readers, None)
+
+
+Outputs = dict[str, Array]
+
+
+def float64_copy(network: nn.Module) -> nn.Module:
+    """The network in float64 with the weights that it has in float32.
+
+    Shift weights are rounded before: near a boundary of the rounding the logarithm in float64
+    can fall on the other side, which would make another network of it.
+    """
+    exact = copy.deepcopy(network).eval()
+    for module in exact.modules():
+        if isinstance(module, ShiftConv2d) and module.mode == "q":
+            with torch.no_grad():
+                module.weight.copy_(module.effective_weight())
+    return exact.double()
+
+
+def _hooked(
+    network: nn.Module, x: Tensor, seen: Callable[[str, nn.Module, Tensor, Tensor], None]
+) -> None:
+    """Runs the network; `seen` is told every module without children, in the order of calls."""
+    calls: Counter[str] = Counter()
+
+    def hook(path: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def told(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            name = f"{path}_{calls[path]}" if calls[path] else path
+            calls[path] += 1
+            if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+                seen(name, module, inputs[0], output)
+
+        return told
+
+    handles = [
+        module.register_forward_hook(hook(path))
+        for path, module in network.named_modules()
+        if not any(True for _ in module.children())
+    ]
+    try:
+        with torch.no_grad():
+            network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _trace(network: nn.Module, x: Tensor) -> list[Call]:
+    calls: list[Call] = []
+    # The calls keep their tensors, so that no other tensor can take an identity over.
+    _hooked(network, x, lambda *call: calls.append(Call(*call)))
+    return calls
+
+
+def _outputs(network: nn.Module, x: Tensor, chains: list[Chain]) -> Outputs:
+    wanted: dict[str, list[Chain]] = {}
+    for chain in chains:
+        wanted.setdefault(chain.last, []).append(chain)
+    outputs: Outputs = {}
+
+    def keep(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
+        for chain in wanted.get(name, ()):
+            # A copy: an activation in place may come behind it.
+            outputs[chain.node.name] = chain.function(y.clone()).numpy()
+
+    _hooked(network, x, keep)
+    return outputs
+
+
+def _out_channels(layer: Layer) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+
+
+def _sums(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The layer without its bias, and the sums of its terms' absolute values."""
+    if isinstance(layer, AdderConv2d):
+        out = adder_conv2d(x, layer.weight, layer.window, layer.groups)
+        return out, out.abs()
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, layer.weight), F.linear(x.abs(), layer.weight.abs())
+    if isinstance(layer, ShiftConv2d):
+        weight, window = layer.effective_weight(), layer.window
+    else:
+        weight, window = layer.weight, _conv_window(layer)
+    return (
+        window.conv2d(x, weight, layer.groups),
+        window.conv2d(x.abs(), weight.abs(), layer.groups),
+    )
+
+
+def _conv_window(layer: nn.Conv2d) -> Window:
+    if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
+        raise ModelError(f"a Conv2d with padding {layer.padding!r} cannot be compared by itself")
+    pairs: list[tuple[int, int]] = [
+        (value[0], value[1]) for value in (layer.kernel_size, layer.stride, layer.dilation)
+    ]
+    return Window(pairs[0], pairs[1], four_pads(tuple(layer.padding)), pairs[2])
