@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from export.models import find_model
+from runtime.errors import ShiftAddError, reason
 
 SEED = 0
 """Of the fresh weights of a network that has no trained ones: two exports give the same file."""
@@ -31,7 +32,7 @@ _NUMPY_SCALARS: list[Any] = [
 ]
 
 
-class CheckpointError(Exception):
+class CheckpointError(ShiftAddError):
     """A checkpoint that cannot be read, or that does not fit the network; one line."""
 
 
@@ -61,8 +62,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise CheckpointError(f"{path}: cannot read the checkpoint: {reason}") from error
+        raise CheckpointError(f"{path}: cannot read the checkpoint: {reason(error)}") from error
 
 
 def _state_dict(content: bytes, path: Path) -> dict[str, Tensor]:

@@ -108,7 +108,8 @@ def _exponent_codes(weights: Weights) -> Codes:
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"weight {weights[place]:.9g} at {list(place)} is neither 0 nor +-2^-p with p from 0 to 30"
+            f"weight {weights[place]:.9g} at {list(place)} "
+            "is neither 0 nor +-2^-p with p from 0 to 30"
         )
     return k.astype(np.uint8)
 

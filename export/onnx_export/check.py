@@ -1,0 +1,146 @@
+"""Refuses a model whose custom nodes break the operator contract (domain shiftadd, version 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx
+from onnx import AttributeProto
+
+from export.onnx_export import codec
+from export.onnx_export.graph import CONTRACT_VERSION, DOMAIN, Array, Editor, attribute, is_custom
+
+ACTIVATIONS = ("none", "relu", "relu6", "hardswish")
+
+_INTS = {"kernel_shape": (2, 1), "strides": (2, 1), "pads": (4, 0), "dilations": (2, 1)}
+"""Lists of integers: how many, and the least value of each."""
+
+_TYPES = {
+    **dict.fromkeys(_INTS, AttributeProto.INTS),
+    "group": AttributeProto.INT,
+    "weight_bits": AttributeProto.INT,
+    "activation": AttributeProto.STRING,
+}
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """Raises ValueError naming the node, the field and both values for the first breach.
+
+    Checks attributes, the number of inputs, types, shapes and codes of weights, and the channels
+    of X where value_info tells them. Weights must be initializers.
+    """
+    editor = Editor(model)
+    channels = _channels(model)
+    for node in editor.nodes:
+        if node.domain != DOMAIN:
+            continue
+        if not is_custom(node):
+            raise ValueError(
+                f"{_title(node)}: the contract has no such operator in version {CONTRACT_VERSION}"
+            )
+        _check_attributes(node)
+        _check_weights(editor, node, channels.get(node.input[0]))
+    _check_version(model, editor)
+
+
+def _check_version(model: onnx.ModelProto, editor: Editor) -> None:
+    versions = [entry.version for entry in model.opset_import if entry.domain == DOMAIN]
+    if any(is_custom(node) for node in editor.nodes) and versions != [CONTRACT_VERSION]:
+        raise ValueError(f"opset_import of {DOMAIN} must be {CONTRACT_VERSION}, got {versions}")
+
+
+def _check_attributes(node: onnx.NodeProto) -> None:
+    wanted = set(_TYPES) - (set() if node.op_type == "ShiftConv" else {"weight_bits"})
+    given = {entry.name: entry for entry in node.attribute}
+    if set(given) != wanted:
+        _refuse(node, "attributes", sorted(wanted), sorted(given))
+    for name, entry in given.items():
+        if entry.type != _TYPES[name]:
+            names = AttributeProto.AttributeType.Name
+            _refuse(node, f"type of {name}", names(_TYPES[name]), names(entry.type))
+    for name, (count, least) in _INTS.items():
+        values = attribute(node, name)
+        if len(values) != count or min(values) < least:
+            _refuse(node, name, f"{count} integers of at least {least}", values)
+    if attribute(node, "group") < 1:
+        _refuse(node, "group", "at least 1", attribute(node, "group"))
+    if attribute(node, "activation") not in ACTIVATIONS:
+        _refuse(node, "activation", ACTIVATIONS, attribute(node, "activation"))
+    if node.op_type == "ShiftConv" and attribute(node, "weight_bits") not in codec.MAX_K:
+        _refuse(node, "weight_bits", "4 or 8", attribute(node, "weight_bits"))
+
+
+def _check_weights(editor: Editor, node: onnx.NodeProto, channels: int | None) -> None:
+    if len(node.input) != 4 or not all(node.input):
+        _refuse(node, "inputs", "X, W, scale and bias", list(node.input))
+    weight, scale, bias = (_initializer(editor, node, i) for i in (1, 2, 3))
+    outputs = weight.shape[0] if weight.ndim else 0
+    for name, value in (("scale", scale), ("bias", bias)):
+        _check_array(node, name, value, np.float32, [outputs])
+        if not np.isfinite(value).all():
+            _refuse(node, name, "finite values", value[~np.isfinite(value)][0])
+    group = attribute(node, "group")
+    if outputs < 1 or outputs % group:
+        _refuse(node, "output channels", f"a positive multiple of group {group}", outputs)
+    if channels is not None and channels % group:
+        _refuse(node, "channels of X", f"a multiple of group {group}", channels)
+    if node.op_type == "AdderConv":
+        _check_adder_weight(node, weight, channels)
+    else:
+        _check_shift_weight(node, weight, channels)
+
+
+def _check_adder_weight(node: onnx.NodeProto, weight: Array, channels: int | None) -> None:
+    depth = weight.shape[1] if weight.ndim == 4 else 0
+    if channels is not None:
+        depth = channels // attribute(node, "group")
+    shape = [weight.shape[0], max(depth, 1), *attribute(node, "kernel_shape")]
+    _check_array(node, "W", weight, np.float32, shape)
+    if not np.isfinite(weight).all():
+        _refuse(node, "W", "finite values", weight[~np.isfinite(weight)][0])
+
+
+def _check_shift_weight(node: onnx.NodeProto, weight: Array, channels: int | None) -> None:
+    if channels is None:
+        raise ValueError(f"{_title(node)}: X has no known number of channels")
+    depth = channels // attribute(node, "group")
+    shape = (weight.shape[0], depth, *attribute(node, "kernel_shape"))
+    try:
+        codec.unpack(weight, shape, attribute(node, "weight_bits"))
+    except ValueError as error:
+        raise ValueError(f"{_title(node)}: W: {error}") from error
+
+
+def _check_array(
+    node: onnx.NodeProto, name: str, value: Array, dtype: type, shape: Sequence[int]
+) -> None:
+    if value.dtype != dtype:
+        _refuse(node, f"type of {name}", np.dtype(dtype), value.dtype)
+    if list(value.shape) != list(shape):
+        _refuse(node, f"shape of {name}", list(shape), list(value.shape))
+
+
+def _initializer(editor: Editor, node: onnx.NodeProto, index: int) -> Array:
+    value = editor.constant(node.input[index])
+    if value is None:
+        _refuse(node, f"input {index}", "an initializer", node.input[index])
+    return value
+
+
+def _channels(model: onnx.ModelProto) -> dict[str, int]:
+    channels = {}
+    for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]:
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) == 4 and dims[1].dim_value:
+            channels[value.name] = dims[1].dim_value
+    return channels
+
+
+def _title(node: onnx.NodeProto) -> str:
+    return f"{node.op_type} {node.name or node.output[0]!r}"
+
+
+def _refuse(node: onnx.NodeProto, field: str, expected: Any, got: Any) -> NoReturn:
+    raise ValueError(f"{_title(node)}: {field}: expected {expected}, got {got}")

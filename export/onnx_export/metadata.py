@@ -1,0 +1,41 @@
+"""What an exported file says about itself, for whoever runs it."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+from onnx import helper
+
+from export.models import ModelSpec
+from export.onnx_export.graph import CONTRACT_VERSION, is_custom
+
+PREFIX = "shiftadd."
+PRODUCER = "shiftadd"
+
+
+def describe(
+    model: onnx.ModelProto, spec: ModelSpec, target: str, checkpoint_sha256: str
+) -> onnx.ModelProto:
+    """The model with the metadata the runtime reads: pre-processing, labels, contract, origin."""
+    operators = sorted({node.op_type for node in model.graph.node if is_custom(node)})
+    entries = {
+        "contract_version": str(CONTRACT_VERSION),
+        "model": spec.name,
+        "target": target,
+        "input_size": json.dumps(spec.input_size),
+        "resize": json.dumps(spec.resize),
+        "mean": json.dumps(spec.mean),
+        "std": json.dumps(spec.std),
+        "labels": json.dumps(spec.labels),
+        "checkpoint_sha256": checkpoint_sha256,
+        "operators": json.dumps(operators),
+    }
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    result.producer_name = PRODUCER
+    result.ClearField("producer_version")
+    result.graph.name = spec.name
+    result.ClearField("metadata_props")
+    helper.set_model_props(result, {PREFIX + key: value for key, value in entries.items()})
+    return result

@@ -1,0 +1,67 @@
+"""From a PyTorch network to an ONNX model: the order of the passes, and what a target needs."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import onnx
+from torch import nn
+
+from export.models import ModelSpec
+from export.onnx_export import (
+    check,
+    cleanup,
+    fold,
+    functions,
+    fuse,
+    metadata,
+    naming,
+    shapes,
+    standard,
+    symbolic,
+)
+
+Target = Literal["jetson-nano", "portable", "standard"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+IR_VERSION = 7  # the newest that TensorRT 8.2 and ONNX Runtime 1.10 both read
+
+
+def export_model(
+    module: nn.Module,
+    spec: ModelSpec,
+    target: Target = "jetson-nano",
+    checkpoint_sha256: str = "",
+) -> onnx.ModelProto:
+    """`module` as an ONNX model: opset 13, IR 7, input "input" [N,C,H,W], output "logits".
+
+    The module itself is not changed. The same weights give the same bytes.
+
+    Args:
+        module: a network of ShiftConv2d, AdderConv2d and what torch.onnx knows.
+        spec: input size, normalisation and labels, for shapes and metadata.
+        target: "jetson-nano": custom nodes, activations fused into them; "portable": custom nodes
+            with their ONNX function bodies, activations behind them; "standard": standard
+            operators only.
+        checkpoint_sha256: of the file the weights are from, "" for none.
+
+    Raises ValueError for an unknown target, for a layer whose weights no code holds, and where a
+    value gets no shape.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"unknown target {target!r}; known targets: {', '.join(TARGETS)}")
+    model = symbolic.trace(module, spec.input_size)
+    model.ir_version = IR_VERSION
+    model = naming.name_layers(cleanup.clean_up(model), dict(module.named_modules()).keys())
+    model = fold.fold_batch_norms(model)
+    model = cleanup.drop_whole_slices(shapes.infer(model))
+    if target == "jetson-nano":
+        model = fuse.fuse_activations(model)
+    model = shapes.infer(naming.name_weights(model))
+    check.check_model(model)
+    model = metadata.describe(model, spec, target, checkpoint_sha256)
+    if target == "portable":
+        model = functions.add_bodies(model)
+    if target == "standard":
+        model = standard.inline(functions.add_bodies(model))
+    onnx.checker.check_model(model, full_check=True)
+    return model

@@ -1,0 +1,177 @@
+"""A network's ShiftConv2d and AdderConv2d layers as single ONNX nodes."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.onnx import symbolic_helper
+from torch.onnx.utils import register_custom_op_symbolic
+
+from export.onnx_export import codec
+from export.onnx_export.graph import CONTRACT_VERSION, DOMAIN
+from export.operators import AdderConv2d, ShiftConv2d
+from export.operators.geometry import Window, four_pads
+
+OPSET = 13
+INPUT, OUTPUT, BATCH = "input", "logits", "N"
+
+
+_SCHEMA = (
+    "layer(Tensor x, Tensor weight, Tensor scale, Tensor bias, str operator, int[] kernel_shape, "
+    "int[] strides, int[] pads, int[] dilations, int group, int weight_bits) -> Tensor"
+)
+# Held for as long as the process lives: the operator goes when its Library does.
+_LIBRARY = torch.library.Library(DOMAIN, "DEF")
+_LIBRARY.define(_SCHEMA)
+
+
+def _layer(x: Tensor, weight: Tensor, scale: Tensor, *rest: Any) -> Tensor:
+    """Stands for one node while the network is traced: only the output's shape is right."""
+    _bias, _operator, kernel_shape, strides, pads, dilations, _group, _weight_bits = rest
+    window = Window(kernel_shape, strides, pads, dilations)
+    return x.new_zeros(x.shape[0], scale.shape[0], *window.output_size(x.shape[2], x.shape[3]))
+
+
+@symbolic_helper.parse_args("v", "v", "v", "v", "s", "is", "is", "is", "is", "i", "i")
+def _symbolic(
+    g: Any,
+    x: Any,
+    weight: Any,
+    scale: Any,
+    bias: Any,
+    operator: str,
+    kernel_shape: list[int],
+    strides: list[int],
+    pads: list[int],
+    dilations: list[int],
+    group: int,
+    weight_bits: int,
+) -> Any:
+    """The node that the exporter writes for `_layer`; every attribute is always written."""
+    attributes: dict[str, Any] = {"weight_bits_i": weight_bits} if operator == "ShiftConv" else {}
+    out = g.op(
+        f"{DOMAIN}::{operator}",
+        x,
+        weight,
+        scale,
+        bias,
+        kernel_shape_i=kernel_shape,
+        strides_i=strides,
+        pads_i=pads,
+        dilations_i=dilations,
+        group_i=group,
+        activation_s="none",
+        **attributes,
+    )
+    batch, _, height, width = x.type().varyingSizes()
+    window = Window(
+        (kernel_shape[0], kernel_shape[1]),
+        (strides[0], strides[1]),
+        four_pads(tuple(pads)),
+        (dilations[0], dilations[1]),
+    )
+    shape = [batch, *scale.type().sizes(), *window.output_size(height, width)]
+    out.setType(x.type().with_sizes(shape))
+    return out
+
+
+_LIBRARY.impl("layer", _layer, "CompositeExplicitAutograd")
+register_custom_op_symbolic(f"{DOMAIN}::layer", _symbolic, OPSET)
+
+
+class _NodeLayer(nn.Module):
+    """A layer of the contract with its weights as the file holds them."""
+
+    W: Tensor
+    scale: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: ShiftConv2d | AdderConv2d) -> None:
+        super().__init__()
+        self.window = layer.window
+        self.groups = layer.groups
+        self.weight_bits = 0
+        if isinstance(layer, ShiftConv2d):
+            self.operator = "ShiftConv"
+            weights = codec.nearest_powers(layer.effective_weight().detach().numpy())
+            self.weight_bits = codec.code_bits(weights)
+            packed = torch.from_numpy(codec.pack(weights, self.weight_bits))
+        else:
+            self.operator = "AdderConv"
+            packed = layer.weight.detach().clone()
+        channels = layer.out_channels
+        self.register_buffer("W", packed)
+        self.register_buffer("scale", torch.ones(channels))
+        bias = torch.zeros(channels) if layer.bias is None else layer.bias.detach().clone()
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        window = self.window
+        out: Tensor = torch.ops.shiftadd.layer(
+            x,
+            self.W,
+            self.scale,
+            self.bias,
+            self.operator,
+            window.kernel_shape,
+            window.strides,
+            window.pads,
+            window.dilations,
+            self.groups,
+            self.weight_bits,
+        )
+        return out
+
+
+def trace(module: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProto:
+    """`module` as the exporter writes it: opset 13, custom nodes unfused, BatchNorms still there.
+
+    Args:
+        module: [N, C, H, W] float32 to [N, classes]; it is copied, and the copy put in eval mode.
+        input_size: (C, H, W).
+
+    Raises ValueError, naming the layer, for a shift weight that no code holds.
+    """
+    module = copy.deepcopy(module).cpu().float().eval()
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, (ShiftConv2d, AdderConv2d)):
+            _replace(module, name, _node_layer(name, layer))
+    buffer: Any = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter that is driven by autograd.Function.symbolic is the older one, on purpose:
+        # it writes opset 13, which is what TensorRT 8.2 reads.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # PRESERVE (below) makes the exporter fear for parameters that are to be trained on.
+        warnings.filterwarnings("ignore", message=".*constant folding", category=UserWarning)
+        torch.onnx.export(
+            module,
+            (torch.zeros(1, *input_size),),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+            custom_opsets={DOMAIN: CONTRACT_VERSION},
+            # The exporter would fold BatchNorms in float32; a pass of our own does it in float64.
+            training=torch.onnx.TrainingMode.PRESERVE,
+        )
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def _node_layer(name: str, layer: ShiftConv2d | AdderConv2d) -> _NodeLayer:
+    try:
+        return _NodeLayer(layer)
+    except ValueError as error:
+        raise ValueError(f"{name or type(layer).__name__}: {error}") from error
+
+
+def _replace(module: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(module.get_submodule(parent), child, layer)
