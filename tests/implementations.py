@@ -17,6 +17,7 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from export.operators import AdderConv2d, ShiftConv2d
@@ -150,6 +151,13 @@ def run_onnxruntime(
     # A copy: the array that numpy() gives shares the value's memory and does not keep it alive.
     written: Array = value.numpy().copy()
     return written
+
+
+def run_onnx_reference(case: Case, functions: Sequence[onnx.FunctionProto]) -> Array:
+    """onnx's reference evaluator with the function bodies."""
+    outputs: Any = ReferenceEvaluator(case_model(case, functions)).run(None, {"X": case.x})
+    output: Array = outputs[0]
+    return output
 
 
 def output_shape(case: Case) -> tuple[int, ...]:

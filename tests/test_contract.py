@@ -11,8 +11,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from export.onnx_export import functions
 from tests import cases, reference
-from tests.implementations import IsolatedLibrary, instruction_sets, run_pytorch
+from tests.implementations import (
+    IsolatedLibrary,
+    instruction_sets,
+    run_onnx_reference,
+    run_onnxruntime,
+    run_pytorch,
+)
 from tests.reference import Case
 
 Run = Callable[[Case], reference.Float32]
@@ -22,7 +29,7 @@ EXAMPLES = settings(
     max_examples=3 * settings().max_examples,
     suppress_health_check=[HealthCheck.too_slow],
 )
-IMPLEMENTATIONS = ("pytorch", *(f"library, {isa}" for isa in instruction_sets()))
+IMPLEMENTATIONS = ("pytorch", "function body", *(f"library, {isa}" for isa in instruction_sets()))
 
 operators = pytest.mark.parametrize("operator", cases.OPERATORS)
 
@@ -36,12 +43,20 @@ def _one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def run_function_body(case: Case) -> reference.Float32:
+    """ONNX Runtime without the operator library."""
+    return run_onnxruntime(case, None, [functions.body(case.operator)])
+
+
 @pytest.fixture(scope="module", params=IMPLEMENTATIONS)
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """One implementation of the contract, under test."""
     kind, _, isa = request.param.partition(", ")
     if kind == "pytorch":
         yield run_pytorch
+        return
+    if kind == "function body":
+        yield run_function_body
         return
     library: Path = request.getfixturevalue("operator_library")
     isolated = IsolatedLibrary(library, isa)
@@ -68,3 +83,12 @@ def test_larger_case(run: Run, operator: str, name: str) -> None:
 @given(case=cases.cases("ShiftConv"))
 def test_deepshift_ps_weights(case: Case) -> None:
     reference.check(run_pytorch(case, mode="ps"), case)
+
+
+@operators
+@settings(EXAMPLES, max_examples=10)
+@given(data=st.data())
+def test_function_body_in_the_reference_evaluator(operator: str, data: st.DataObject) -> None:
+    """A second runtime that knows nothing of the operators, written by others."""
+    case = data.draw(cases.cases(operator))
+    reference.check(run_onnx_reference(case, [functions.body(operator)]), case)
