@@ -124,3 +124,8 @@ def test_nearest_powers_undoes_an_ulp() -> None:
     exact = rng.choice([-1.0, 0.0, 1.0], 200) * np.ldexp(1.0, -rng.integers(0, 31, 200))
     blurred = f32(exact) * np.float32(1 + 1e-6)
     np.testing.assert_array_equal(codec.nearest_powers(blurred), f32(exact))
+
+
+def test_nearest_powers_leaves_what_has_none() -> None:
+    values = f32([0.0, np.nan, np.inf, -np.inf])
+    np.testing.assert_array_equal(codec.nearest_powers(values), values)

@@ -87,14 +87,15 @@ def row_words(depth: int, weight_bits: int) -> int:
 
 
 def nearest_powers(weights: Weights) -> npt.NDArray[np.float32]:
-    """sign(w) * 2^round(log2|w|), exactly; 0 stays 0. Any shape.
+    """sign(w) * 2^round(log2|w|), exactly; 0 and what is not finite stay as they are. Any shape.
 
     PyTorch's straight-through rounding and its exp2 leave a power of two within an ulp of one.
     """
     weights = np.asarray(weights, np.float64)
-    magnitude = np.where(weights == 0, 1.0, np.abs(weights))
-    exponent = np.rint(np.log2(magnitude)).astype(np.int64)
-    return (np.sign(weights) * np.ldexp(1.0, exponent)).astype(np.float32)
+    ordinary = np.isfinite(weights) & (weights != 0)
+    exponent = np.rint(np.log2(np.where(ordinary, np.abs(weights), 1.0))).astype(np.int64)
+    powers = np.sign(weights) * np.ldexp(1.0, exponent)
+    return np.where(ordinary, powers, weights).astype(np.float32)
 
 
 def _exponent_codes(weights: Weights) -> Codes:

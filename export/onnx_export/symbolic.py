@@ -138,10 +138,7 @@ def trace(module: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProt
 
     Raises ValueError, naming the layer, for a shift weight that no code holds.
     """
-    module = copy.deepcopy(module).cpu().float().eval()
-    for name, layer in list(module.named_modules()):
-        if isinstance(layer, (ShiftConv2d, AdderConv2d)):
-            _replace(module, name, _node_layer(name, layer))
+    module = _with_node_layers(copy.deepcopy(module).cpu().float().eval())
     buffer: Any = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that is driven by autograd.Function.symbolic is the older one, on purpose:
@@ -162,7 +159,25 @@ def trace(module: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProt
             # The exporter would fold BatchNorms in float32; a pass of our own does it in float64.
             training=torch.onnx.TrainingMode.PRESERVE,
         )
-    return onnx.load_from_string(buffer.getvalue())
+    model = onnx.load_from_string(buffer.getvalue())
+    # The exporter's shapes have a name of their own for the batch wherever it lost track of it.
+    model.graph.ClearField("value_info")
+    return model
+
+
+def _with_node_layers(module: nn.Module) -> nn.Module:
+    """`module` with each layer of the contract replaced, also where it is used twice."""
+    replaced: dict[nn.Module, _NodeLayer] = {}
+    for name, layer in list(module.named_modules(remove_duplicate=False)):
+        if not isinstance(layer, (ShiftConv2d, AdderConv2d)):
+            continue
+        if layer not in replaced:
+            replaced[layer] = _node_layer(name, layer)
+        if layer is module:
+            return replaced[layer]
+        parent, _, child = name.rpartition(".")
+        setattr(module.get_submodule(parent), child, replaced[layer])
+    return module
 
 
 def _node_layer(name: str, layer: ShiftConv2d | AdderConv2d) -> _NodeLayer:
@@ -170,8 +185,3 @@ def _node_layer(name: str, layer: ShiftConv2d | AdderConv2d) -> _NodeLayer:
         return _NodeLayer(layer)
     except ValueError as error:
         raise ValueError(f"{name or type(layer).__name__}: {error}") from error
-
-
-def _replace(module: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(module.get_submodule(parent), child, layer)
