@@ -17,15 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cpu"
 FOLDER = REPOSITORY / "build" / "tests"
 FLAGS = [
-    "-std=c++14",
-    "-O1",
-    "-g",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-fsanitize=address,undefined",
-    "-fno-sanitize-recover=all",
-    "-fno-omit-frame-pointer",
+    *("-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror"),
+    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
 ]
 INCLUDES = [f"-I{REPOSITORY / 'plugins' / 'include'}", f"-I{KERNELS}"]
 # Flags of the sources for one instruction set, as in plugins/CMakeLists.txt.

@@ -1,4 +1,4 @@
-"""The search for ONNX Runtime's headers: order, apt sources with the suite replaced, clear errors."""
+"""The search for ONNX Runtime's headers: its order, apt sources of another suite, clear errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from plugins.onnxruntime import fetch_headers
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = REPOSITORY / "plugins" / "onnxruntime" / "fetch_headers.py"
-sys.path.insert(0, str(SCRIPT.parent))
-import fetch_headers  # noqa: E402
 
 ONE_LINE = """\
 # deb [signed-by=/k.gpg] mirror:/list bookworm main

@@ -99,7 +99,7 @@ def nano(tmp_path: Path) -> Nano:
 
 
 def test_results(nano: Nano) -> None:
-    same = {"pads": (1, 1, 1, 1)}
+    same: dict[str, Any] = {"pads": (1, 1, 1, 1)}
     cases: dict[Path, Case] = {}
     for operator in OPERATORS:
         for name, case in {

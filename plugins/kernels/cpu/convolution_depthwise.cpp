@@ -31,9 +31,10 @@ class DepthwiseConvolution {
  private:
   void run_plane(int64_t plane, float* band) const;
   void copy_row(const float* x_plane, int64_t row, float* to) const;
-  void run_row(int64_t channel, const float* band, float* y) const;
+  void run_rows(int64_t channel, const float* band, int64_t rows, float* y) const;
 
   const DepthwiseKernel kernel_;
+  const CopyKernel copy_rows_;
   const ConvGeometry& g_;
   const float* weights_;
   const ConvTensors& tensors_;
@@ -47,6 +48,7 @@ DepthwiseConvolution::DepthwiseConvolution(const MicroKernels& kernels, Operator
                                            const ConvTensors& tensors, Activation activation)
     : kernel_(kind == OperatorKind::kShiftConv ? kernels.shift_depthwise
                                                : kernels.adder_depthwise),
+      copy_rows_(kernels.copy_rows),
       g_(geometry),
       weights_(weights),
       tensors_(tensors),
@@ -92,10 +94,7 @@ void DepthwiseConvolution::run_plane(int64_t plane, float* band) const {
     const int64_t first_row = out_row * g_.stride_height - g_.pad_top;
     const int64_t rows = band_rows_ - (band_out_rows_ - out_rows) * g_.stride_height;
     for (int64_t row = 0; row < rows; ++row) copy_row(x, first_row + row, band + row * row_floats_);
-    for (int64_t row = 0; row < out_rows; ++row) {
-      run_row(channel, band + row * g_.stride_height * row_floats_,
-              y + (out_row + row) * g_.out_width);
-    }
+    run_rows(channel, band, out_rows, y + out_row * g_.out_width);
   }
 }
 
@@ -112,24 +111,24 @@ void DepthwiseConvolution::copy_row(const float* x_plane, int64_t row, float* to
     const int64_t inside = g_.width + shift;
     const int64_t end = std::min(inside <= 0 ? 0 : divide_up(inside, g_.stride_width), phase_width_);
     if (end <= begin) continue;
-    if (g_.stride_width == 1) {
-      std::memcpy(to + begin, x + begin - shift, static_cast<size_t>(end - begin) * sizeof(float));
-    } else {
-      for (int64_t i = begin; i < end; ++i) to[i] = x[i * g_.stride_width - shift];
-    }
+    copy_rows_({to + begin, 0, x + begin * g_.stride_width - shift, 0,
+                static_cast<size_t>(g_.stride_width), static_cast<size_t>(end - begin), 1});
   }
 }
 
-void DepthwiseConvolution::run_row(int64_t channel, const float* band, float* y) const {
-  DepthwiseArguments row;
-  row.x = band;
-  row.offsets = offsets_.data();
-  row.w = weights_ + channel * g_.terms;
-  row.taps = offsets_.size();
-  row.y = y;
-  row.columns = static_cast<size_t>(g_.out_width);
-  row.epilogue = {tensors_.scale + channel, tensors_.bias + channel, activation_};
-  kernel_(row);
+void DepthwiseConvolution::run_rows(int64_t channel, const float* band, int64_t rows,
+                                    float* y) const {
+  DepthwiseArguments call;
+  call.x = band;
+  call.x_stride = static_cast<size_t>(g_.stride_height * row_floats_);
+  call.offsets = offsets_.data();
+  call.w = weights_ + channel * g_.terms;
+  call.taps = offsets_.size();
+  call.y = y;
+  call.rows = static_cast<size_t>(rows);
+  call.columns = static_cast<size_t>(g_.out_width);
+  call.epilogue = {tensors_.scale + channel, tensors_.bias + channel, activation_};
+  kernel_(call);
 }
 
 }  // namespace

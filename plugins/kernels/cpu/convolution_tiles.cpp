@@ -63,21 +63,29 @@ class TileConvolution {
     AlignedBuffer partial;
   };
 
-  void run_pixels(const Slice& slice, int64_t pixel, Scratch& scratch) const;
-  void run_block(const Slice& slice, int64_t pixel, int64_t depth_begin, const float* x,
+  struct Pixels {
+    int64_t first;
+    size_t columns;
+  };
+
+  void run_pixels(const Slice& slice, const Pixels& pixels, Scratch& scratch) const;
+  void run_block(const Slice& slice, const Pixels& pixels, int64_t depth_begin, const float* x,
                  size_t x_stride, float* partial) const;
-  size_t columns_from(int64_t pixel) const {
-    return static_cast<size_t>(std::min(tile_width_, pixels_ - pixel));
+  // First pixel of a tile. The vectors are spread evenly: a tile of one is far less efficient than
+  // two tiles that are one short of full.
+  int64_t tile_begin(int64_t tile) const {
+    const int64_t vectors = tile * (vectors_ / tiles_) + std::min(tile, vectors_ % tiles_);
+    return std::min(vectors * static_cast<int64_t>(kernels_.lanes), pixels_);
   }
 
   const MicroKernels& kernels_;
-  const TileKernel* tiles_;
+  const TileKernel* tile_kernels_;
   const ConvGeometry g_;
   const float* weights_;
   const ConvTensors& tensors_;
   const Activation activation_;
   const int64_t pixels_, tile_rows_, tile_width_, depth_block_;
-  const int64_t weight_panels_;
+  const int64_t weight_panels_, vectors_, tiles_;
   int64_t channel_tasks_, pixel_tasks_, panels_per_task_, tiles_per_task_;
 };
 
@@ -85,7 +93,7 @@ TileConvolution::TileConvolution(const MicroKernels& kernels, OperatorKind kind,
                                  const ConvGeometry& geometry, const float* weights,
                                  const ConvTensors& tensors, Activation activation)
     : kernels_(kernels),
-      tiles_(kind == OperatorKind::kShiftConv ? kernels.shift_tiles : kernels.adder_tiles),
+      tile_kernels_(kind == OperatorKind::kShiftConv ? kernels.shift_tiles : kernels.adder_tiles),
       g_(flattened(geometry)),
       weights_(weights),
       tensors_(tensors),
@@ -94,14 +102,15 @@ TileConvolution::TileConvolution(const MicroKernels& kernels, OperatorKind kind,
       tile_rows_(static_cast<int64_t>(kernels.tile_rows)),
       tile_width_(static_cast<int64_t>(kernels.tile_vectors * kernels.lanes)),
       depth_block_(depth_block(g_.terms, tile_width_)),
-      weight_panels_(divide_up(g_.group_out_channels, tile_rows_)) {
+      weight_panels_(divide_up(g_.group_out_channels, tile_rows_)),
+      vectors_(divide_up(pixels_, static_cast<int64_t>(kernels.lanes))),
+      tiles_(divide_up(pixels_, tile_width_)) {
   channel_tasks_ = divide_up(g_.group_out_channels, kTaskChannels);
   panels_per_task_ = divide_up(weight_panels_, channel_tasks_);
   channel_tasks_ = divide_up(weight_panels_, panels_per_task_);
   const int64_t tile_terms = panels_per_task_ * tile_rows_ * tile_width_ * g_.terms;
-  const int64_t tiles = divide_up(pixels_, tile_width_);
-  tiles_per_task_ = std::min(tiles, divide_up(kTaskTerms, tile_terms));
-  pixel_tasks_ = divide_up(tiles, tiles_per_task_);
+  tiles_per_task_ = std::min(tiles_, divide_up(kTaskTerms, tile_terms));
+  pixel_tasks_ = divide_up(tiles_, tiles_per_task_);
 }
 
 void TileConvolution::run_task(size_t task) const {
@@ -118,40 +127,39 @@ void TileConvolution::run_task(size_t task) const {
   const size_t partial = g_.terms > depth_block_
                              ? static_cast<size_t>(panels_per_task_ * tile_rows_) * width
                              : 0;
-  Scratch scratch{PanelPacker(g_),
-                  AlignedBuffer(static_cast<size_t>(depth_block_) * width + PanelPacker::kSlack),
+  Scratch scratch{PanelPacker(g_, kernels_.copy_rows),
+                  AlignedBuffer(static_cast<size_t>(depth_block_) * width),
                   AlignedBuffer(partial)};
-  const int64_t begin = pixel_task * tiles_per_task_ * tile_width_;
-  const int64_t end = std::min(begin + tiles_per_task_ * tile_width_, pixels_);
-  for (int64_t pixel = begin; pixel < end; pixel += tile_width_) {
-    run_pixels(slice, pixel, scratch);
+  const int64_t end = std::min((pixel_task + 1) * tiles_per_task_, tiles_);
+  for (int64_t tile = pixel_task * tiles_per_task_; tile < end; ++tile) {
+    const int64_t first = tile_begin(tile);
+    run_pixels(slice, {first, static_cast<size_t>(tile_begin(tile + 1) - first)}, scratch);
   }
 }
 
-void TileConvolution::run_pixels(const Slice& slice, int64_t pixel, Scratch& scratch) const {
-  const size_t columns = columns_from(pixel);
+void TileConvolution::run_pixels(const Slice& slice, const Pixels& pixels,
+                                 Scratch& scratch) const {
   const size_t lanes = kernels_.lanes;
-  const size_t stride = (columns + lanes - 1) / lanes * lanes;
+  const size_t stride = (pixels.columns + lanes - 1) / lanes * lanes;
   const int64_t plane = g_.height * g_.width;
   const float* x =
       tensors_.x + (slice.image * g_.channels + slice.group * g_.group_channels) * plane;
   const bool in_place = slice.panel_end - slice.panel_begin <= kDirectWeightPanels &&
-                        keeps_pixels(g_) && columns == stride;
-  if (!in_place) scratch.packer.set_pixels(pixel, columns, stride);
+                        keeps_pixels(g_) && pixels.columns == stride;
+  if (!in_place) scratch.packer.set_pixels(pixels.first, pixels.columns, stride);
   for (int64_t depth = 0; depth < g_.terms; depth += depth_block_) {
     if (in_place) {
-      run_block(slice, pixel, depth, x + depth * plane + pixel, static_cast<size_t>(plane),
-                scratch.partial.data());
+      run_block(slice, pixels, depth, x + depth * plane + pixels.first,
+                static_cast<size_t>(plane), scratch.partial.data());
       continue;
     }
     const int64_t depth_end = std::min(depth + depth_block_, g_.terms);
-    scratch.packer.pack(x, tensors_.x + g_.batch * g_.channels * plane, depth, depth_end,
-                        scratch.panel.data());
-    run_block(slice, pixel, depth, scratch.panel.data(), stride, scratch.partial.data());
+    scratch.packer.pack(x, depth, depth_end, scratch.panel.data());
+    run_block(slice, pixels, depth, scratch.panel.data(), stride, scratch.partial.data());
   }
 }
 
-void TileConvolution::run_block(const Slice& slice, int64_t pixel, int64_t depth_begin,
+void TileConvolution::run_block(const Slice& slice, const Pixels& pixels, int64_t depth_begin,
                                 const float* x, size_t x_stride, float* partial) const {
   const int64_t depth = std::min(depth_block_, g_.terms - depth_begin);
   const int64_t group_row = slice.group * weight_panels_;
@@ -161,18 +169,18 @@ void TileConvolution::run_block(const Slice& slice, int64_t pixel, int64_t depth
   tile.depth = static_cast<size_t>(depth);
   tile.load_partial = depth_begin != 0;
   tile.store_partial = depth_begin + depth < g_.terms;
-  tile.columns = columns_from(pixel);
+  tile.columns = pixels.columns;
   tile.y_stride = static_cast<size_t>(pixels_);
   tile.epilogue.activation = activation_;
   const size_t vectors = (tile.columns + kernels_.lanes - 1) / kernels_.lanes;
-  const TileKernel run_tile = tiles_[vectors - 1];
+  const TileKernel run_tile = tile_kernels_[vectors - 1];
   for (int64_t panel = slice.panel_begin; panel < slice.panel_end; ++panel) {
     const int64_t row = panel * tile_rows_;
     const int64_t channel = slice.group * g_.group_out_channels + row;
     tile.w = weights_ + ((group_row + panel) * g_.terms + depth_begin) * tile_rows_;
     tile.partial = partial + (row - slice.panel_begin * tile_rows_) * tile_width_;
     tile.rows = static_cast<size_t>(std::min(tile_rows_, g_.group_out_channels - row));
-    tile.y = tensors_.y + (slice.image * g_.out_channels + channel) * pixels_ + pixel;
+    tile.y = tensors_.y + (slice.image * g_.out_channels + channel) * pixels_ + pixels.first;
     tile.epilogue.scale = tensors_.scale + channel;
     tile.epilogue.bias = tensors_.bias + channel;
     run_tile(tile);

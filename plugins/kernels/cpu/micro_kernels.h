@@ -33,19 +33,34 @@ struct TileArguments {
   Epilogue epilogue;   // its arrays start at the tile's first row
 };
 
-// One output row of one depthwise channel.
+// Output rows of one depthwise channel.
 struct DepthwiseArguments {
-  const float* x;            // readable at x[offsets[t] + j] for j < columns rounded up to lanes
+  const float* x;            // of output row r, tap t and column j: x[r * x_stride + offsets[t] + j],
+                             // readable for j < columns rounded up to lanes
+  size_t x_stride;
   const ptrdiff_t* offsets;  // [taps]
   const float* w;            // [taps]
   size_t taps;
-  float* y;                  // exactly `columns` floats are written
+  float* y;                  // [rows, columns]
+  size_t rows;
   size_t columns;
   Epilogue epilogue;         // of one channel
 };
 
+// Rows of pixels, copied side by side: to[r * to_step + i] = from[r * from_step + i * pixel_step].
+struct CopyArguments {
+  float* to;
+  size_t to_step;
+  const float* from;
+  size_t from_step;
+  size_t pixel_step;
+  size_t length;  // exactly so many floats are read and written in each row
+  size_t rows;
+};
+
 using TileKernel = void (*)(const TileArguments&);
 using DepthwiseKernel = void (*)(const DepthwiseArguments&);
+using CopyKernel = void (*)(const CopyArguments&);
 
 constexpr size_t kLargestTileVectors = 4;
 
@@ -59,6 +74,7 @@ struct MicroKernels {
   TileKernel adder_tiles[kLargestTileVectors];
   DepthwiseKernel shift_depthwise;
   DepthwiseKernel adder_depthwise;
+  CopyKernel copy_rows;
 };
 
 const MicroKernels& portable_micro_kernels();

@@ -14,6 +14,22 @@ struct Avx2Vector {
 
   static SHIFTADD_INLINE Register load(const float* p) { return _mm256_loadu_ps(p); }
   static SHIFTADD_INLINE void store(float* p, Register v) { _mm256_storeu_ps(p, v); }
+  static SHIFTADD_INLINE __m256i front_mask(size_t count) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
+  }
+  static SHIFTADD_INLINE Register load_front(const float* p, size_t count) {
+    return _mm256_maskload_ps(p, front_mask(count));
+  }
+  static SHIFTADD_INLINE void store_front(float* p, Register v, size_t count) {
+    _mm256_maskstore_ps(p, front_mask(count), v);
+  }
+  static SHIFTADD_INLINE Register load_even(const float* p) {
+    // [p0 p2 p8 p10 | p4 p6 p12 p14], then the middle two pairs change places.
+    const Register mixed = _mm256_shuffle_ps(load(p), load(p + 7), _MM_SHUFFLE(3, 1, 2, 0));
+    return _mm256_castpd_ps(
+        _mm256_permute4x64_pd(_mm256_castps_pd(mixed), _MM_SHUFFLE(3, 1, 2, 0)));
+  }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm256_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
     return _mm256_fmadd_ps(a, b, c);

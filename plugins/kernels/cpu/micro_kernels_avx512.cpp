@@ -14,6 +14,19 @@ struct Avx512Vector {
 
   static SHIFTADD_INLINE Register load(const float* p) { return _mm512_loadu_ps(p); }
   static SHIFTADD_INLINE void store(float* p, Register v) { _mm512_storeu_ps(p, v); }
+  static SHIFTADD_INLINE __mmask16 front_mask(size_t count) {
+    return static_cast<__mmask16>((1u << count) - 1);
+  }
+  static SHIFTADD_INLINE Register load_front(const float* p, size_t count) {
+    return _mm512_maskz_loadu_ps(front_mask(count), p);
+  }
+  static SHIFTADD_INLINE void store_front(float* p, Register v, size_t count) {
+    _mm512_mask_storeu_ps(p, front_mask(count), v);
+  }
+  static SHIFTADD_INLINE Register load_even(const float* p) {
+    const __m512i index = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(load(p), index, load(p + 15));
+  }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
     return _mm512_fmadd_ps(a, b, c);

@@ -3,6 +3,8 @@
 // files that are compiled for different processors.
 //
 // A Vector type offers: Register, kLanes, load, store (both unaligned), broadcast,
+// load_front(p, count) and store_front(p, v, count) that touch the first count < kLanes floats only,
+// load_even(p) = p[0], p[2], .. with nothing read behind the last of them,
 // multiply_add(a, b, c) = a*b + c, add_distance(x, w, sum) = sum + |x - w|,
 // clamp(v, low, high) that keeps NaN.
 #ifndef SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
@@ -58,16 +60,14 @@ SHIFTADD_INLINE typename Vector::Register activate(typename Vector::Register v,
   return v;
 }
 
-// Stores the first `count` floats of a vector.
+// Stores as much of a vector as a row of `count` floats takes.
 template <typename Vector>
-SHIFTADD_INLINE void store_front(float* y, typename Vector::Register v, size_t count) {
+SHIFTADD_INLINE void store_within(float* y, typename Vector::Register v, size_t count) {
   if (count >= Vector::kLanes) {
     Vector::store(y, v);
-    return;
+  } else {
+    Vector::store_front(y, v, count);
   }
-  float lanes[Vector::kLanes];
-  Vector::store(lanes, v);
-  for (size_t i = 0; i < count; ++i) y[i] = lanes[i];
 }
 
 template <typename Vector, typename Term>
@@ -131,50 +131,103 @@ void conv_tile(const TileArguments& tile) {
     for (size_t v = 0; v < Vectors; ++v) {
       const size_t begin = v * Vector::kLanes;
       if (begin >= tile.columns) break;
-      store_front<Vector>(tile.y + r * tile.y_stride + begin,
-                          finish<Vector, Term>(sums[r][v], tile.epilogue, r),
-                          tile.columns - begin);
+      store_within<Vector>(tile.y + r * tile.y_stride + begin,
+                           finish<Vector, Term>(sums[r][v], tile.epilogue, r),
+                           tile.columns - begin);
     }
   }
 }
 
-// `Vectors` output vectors of a depthwise row, from column `begin`.
-template <typename Vector, typename Term, size_t Vectors>
-SHIFTADD_INLINE void depthwise_step(const DepthwiseArguments& row, size_t begin) {
+// `Vectors` output vectors of a depthwise row. Taps is the number of taps where it is known to the
+// compiler, which then keeps the weights in registers from row to row; 0 where it is not.
+template <typename Vector, typename Term, size_t Taps, size_t Vectors>
+SHIFTADD_INLINE void depthwise_step(const DepthwiseArguments& call, const float* x, float* y,
+                                    size_t columns) {
   using Register = typename Vector::Register;
+  const size_t taps = Taps == 0 ? call.taps : Taps;
   Register sums[Vectors];
 #pragma GCC unroll 4
   for (size_t v = 0; v < Vectors; ++v) sums[v] = Vector::broadcast(0.0f);
-  for (size_t t = 0; t < row.taps; ++t) {
-    const Register weight = Vector::broadcast(row.w[t]);
-    const float* x = row.x + row.offsets[t] + begin;
+#pragma GCC unroll 9
+  for (size_t t = 0; t < taps; ++t) {
+    const Register weight = Vector::broadcast(call.w[t]);
+    const float* pixels = x + call.offsets[t];
 #pragma GCC unroll 4
     for (size_t v = 0; v < Vectors; ++v) {
-      sums[v] = Term::accumulate(Vector::load(x + v * Vector::kLanes), weight, sums[v]);
+      sums[v] = Term::accumulate(Vector::load(pixels + v * Vector::kLanes), weight, sums[v]);
     }
   }
 #pragma GCC unroll 4
   for (size_t v = 0; v < Vectors; ++v) {
-    const size_t column = begin + v * Vector::kLanes;
-    store_front<Vector>(row.y + column, finish<Vector, Term>(sums[v], row.epilogue, 0),
-                        row.columns - column);
+    const size_t begin = v * Vector::kLanes;
+    store_within<Vector>(y + begin, finish<Vector, Term>(sums[v], call.epilogue, 0),
+                         columns - begin);
+  }
+}
+
+// All rows of `Vectors` vectors of columns.
+template <typename Vector, typename Term, size_t Taps, size_t Vectors>
+SHIFTADD_INLINE void depthwise_columns(const DepthwiseArguments& call, size_t begin) {
+  const float* x = call.x + begin;
+  float* y = call.y + begin;
+  for (size_t row = 0; row < call.rows; ++row, x += call.x_stride, y += call.columns) {
+    depthwise_step<Vector, Term, Taps, Vectors>(call, x, y, call.columns - begin);
+  }
+}
+
+template <typename Vector, typename Term, size_t Taps>
+void depthwise_all_columns(const DepthwiseArguments& call) {
+  size_t column = 0;
+  while (column < call.columns) {
+    const size_t vectors = (call.columns - column + Vector::kLanes - 1) / Vector::kLanes;
+    if (vectors >= 4) {
+      depthwise_columns<Vector, Term, Taps, 4>(call, column);
+      column += 4 * Vector::kLanes;
+    } else if (vectors >= 2) {
+      depthwise_columns<Vector, Term, Taps, 2>(call, column);
+      column += 2 * Vector::kLanes;
+    } else {
+      depthwise_columns<Vector, Term, Taps, 1>(call, column);
+      column += Vector::kLanes;
+    }
   }
 }
 
 template <typename Vector, typename Term>
-void depthwise_row(const DepthwiseArguments& row) {
-  size_t column = 0;
-  while (column < row.columns) {
-    const size_t vectors = (row.columns - column + Vector::kLanes - 1) / Vector::kLanes;
-    if (vectors >= 4) {
-      depthwise_step<Vector, Term, 4>(row, column);
-      column += 4 * Vector::kLanes;
-    } else if (vectors >= 2) {
-      depthwise_step<Vector, Term, 2>(row, column);
-      column += 2 * Vector::kLanes;
+void depthwise_rows(const DepthwiseArguments& call) {
+  constexpr size_t kUsualTaps = 9;
+  if (call.taps == kUsualTaps) {
+    depthwise_all_columns<Vector, Term, kUsualTaps>(call);
+  } else {
+    depthwise_all_columns<Vector, Term, 0>(call);
+  }
+}
+
+// A row of at least one vector: the last one ends where the row does, over some of what is copied.
+template <typename Vector, size_t PixelStep>
+SHIFTADD_INLINE void copy_vectors(float* to, const float* from, size_t length) {
+  const auto copy = [&](size_t i) {
+    const float* pixels = from + i * PixelStep;
+    Vector::store(to + i, PixelStep == 1 ? Vector::load(pixels) : Vector::load_even(pixels));
+  };
+  for (size_t i = 0; i + Vector::kLanes <= length; i += Vector::kLanes) copy(i);
+  copy(length - Vector::kLanes);
+}
+
+template <typename Vector>
+void copy_rows(const CopyArguments& call) {
+  float* to = call.to;
+  const float* from = call.from;
+  const bool vectors = call.length >= Vector::kLanes;
+  for (size_t row = 0; row < call.rows; ++row, to += call.to_step, from += call.from_step) {
+    if (vectors && call.pixel_step == 1) {
+      copy_vectors<Vector, 1>(to, from, call.length);
+    } else if (vectors && call.pixel_step == 2) {
+      copy_vectors<Vector, 2>(to, from, call.length);
+    } else if (!vectors && call.pixel_step == 1) {
+      Vector::store_front(to, Vector::load_front(from, call.length), call.length);
     } else {
-      depthwise_step<Vector, Term, 1>(row, column);
-      column += Vector::kLanes;
+      for (size_t i = 0; i < call.length; ++i) to[i] = from[i * call.pixel_step];
     }
   }
 }
@@ -202,8 +255,9 @@ MicroKernels make_micro_kernels(const char* name) {
   table.tile_rows = Rows;
   table.tile_vectors = Vectors;
   TileKernels<Vector, Rows, Vectors>::fill(table);
-  table.shift_depthwise = depthwise_row<Vector, ShiftTerm<Vector>>;
-  table.adder_depthwise = depthwise_row<Vector, AdderTerm<Vector>>;
+  table.shift_depthwise = depthwise_rows<Vector, ShiftTerm<Vector>>;
+  table.adder_depthwise = depthwise_rows<Vector, AdderTerm<Vector>>;
+  table.copy_rows = copy_rows<Vector>;
   return table;
 }
 

@@ -17,6 +17,17 @@ struct PortableVector {
     return v;
   }
   static SHIFTADD_INLINE void store(float* p, Register v) { std::memcpy(p, &v, sizeof(v)); }
+  static SHIFTADD_INLINE Register load_front(const float* p, size_t count) {
+    Register v = broadcast(0.0f);
+    for (size_t i = 0; i < count; ++i) v[i] = p[i];
+    return v;
+  }
+  static SHIFTADD_INLINE void store_front(float* p, Register v, size_t count) {
+    for (size_t i = 0; i < count; ++i) p[i] = v[i];
+  }
+  static SHIFTADD_INLINE Register load_even(const float* p) {
+    return Register{p[0], p[2], p[4], p[6]};
+  }
   static SHIFTADD_INLINE Register broadcast(float x) { return Register{x, x, x, x}; }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
     return a * b + c;

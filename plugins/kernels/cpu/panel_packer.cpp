@@ -1,37 +1,10 @@
 #include "panel_packer.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace shiftadd {
 namespace cpu {
 namespace {
-
-constexpr size_t kBlock = PanelPacker::kSlack;
-
-// Copies in whole blocks: what is written too much is overwritten by the runs and rows that follow.
-void copy_blocks(float* to, const float* from, size_t length) {
-  for (size_t i = 0; i < length; i += kBlock) {
-    std::memcpy(to + i, from + i, kBlock * sizeof(float));
-  }
-}
-
-void zero_blocks(float* to, size_t length) {
-  for (size_t i = 0; i < length; i += kBlock) std::memset(to + i, 0, kBlock * sizeof(float));
-}
-
-void copy_run(float* to, const float* from, size_t length, int64_t step, const float* end) {
-  if (step != 1) {
-    for (size_t i = 0; i < length; ++i) to[i] = from[static_cast<int64_t>(i) * step];
-    return;
-  }
-  const size_t blocks_length = (length + kBlock - 1) / kBlock * kBlock;
-  if (static_cast<size_t>(end - from) >= blocks_length) {
-    copy_blocks(to, from, length);
-  } else {
-    std::memcpy(to, from, length * sizeof(float));
-  }
-}
 
 // Smallest i >= 0 with i * step >= bound.
 int64_t first_multiple(int64_t bound, int64_t step) {
@@ -88,27 +61,34 @@ void PanelPacker::set_pixels(int64_t first, size_t columns, size_t stride) {
   }
 }
 
-void PanelPacker::pack(const float* x, const float* x_end, int64_t begin, int64_t end,
-                       float* panel) const {
+// A run is copied for all channels before the next run: its length, on which the copy's course
+// depends, then stays the same from copy to copy.
+void PanelPacker::pack(const float* x, int64_t begin, int64_t end, float* panel) const {
   const int64_t taps = static_cast<int64_t>(tap_ends_.size());
-  const int64_t plane = geometry_.height * geometry_.width;
-  size_t tap = static_cast<size_t>(begin % taps);
-  const float* channel = x + begin / taps * plane;
-  for (int64_t term = begin; term < end; ++term, panel += stride_) {
+  const int64_t first_channel = begin / taps;
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    const int64_t channel_begin = first_channel + (begin % taps > tap);
+    const int64_t channel_end = end / taps + (end % taps > tap);
+    float* rows = panel + (channel_begin * taps + tap - begin) * static_cast<int64_t>(stride_);
     for (size_t i = tap == 0 ? 0 : tap_ends_[tap - 1]; i < tap_ends_[tap]; ++i) {
-      const Run& run = runs_[i];
-      if (run.source == kZeros) {
-        zero_blocks(panel + run.column, run.length);
-      } else {
-        copy_run(panel + run.column, channel + run.source, run.length, geometry_.stride_width,
-                 x_end);
-      }
-    }
-    if (++tap == tap_ends_.size()) {
-      tap = 0;
-      channel += plane;
+      pack_run(runs_[i], x, channel_begin, channel_end, rows);
     }
   }
+}
+
+void PanelPacker::pack_run(const Run& run, const float* x, int64_t channel_begin,
+                           int64_t channel_end, float* rows) const {
+  if (channel_end <= channel_begin) return;
+  const int64_t plane = geometry_.height * geometry_.width;
+  const size_t row_step = tap_ends_.size() * stride_;
+  const size_t count = static_cast<size_t>(channel_end - channel_begin);
+  float* to = rows + run.column;
+  if (run.source == kZeros) {
+    for (size_t i = 0; i < count; ++i, to += row_step) std::fill(to, to + run.length, 0.0f);
+    return;
+  }
+  copy_rows_({to, row_step, x + channel_begin * plane + run.source, static_cast<size_t>(plane),
+              static_cast<size_t>(geometry_.stride_width), run.length, count});
 }
 
 }  // namespace cpu

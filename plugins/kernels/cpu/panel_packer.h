@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "micro_kernels.h"
 #include "shiftadd/contract.h"
 
 namespace shiftadd {
@@ -13,18 +14,16 @@ namespace cpu {
 
 class PanelPacker {
  public:
-  // Floats that pack() may write behind the last row of a panel.
-  static constexpr size_t kSlack = 8;
-
-  explicit PanelPacker(const ConvGeometry& geometry) : geometry_(geometry) {}
+  PanelPacker(const ConvGeometry& geometry, CopyKernel copy_rows)
+      : geometry_(geometry), copy_rows_(copy_rows) {}
 
   // Sets the panel to output pixels [first, first + columns) of one image, in rows of `stride`
   // floats; the columns above are 0.
   void set_pixels(int64_t first, size_t columns, size_t stride);
 
   // Writes the terms [begin, end), in the order (c, kh, kw), of the panel to [end - begin, stride].
-  // `x` is the group's first channel [group_channels, H, W]; nothing at or behind `x_end` is read.
-  void pack(const float* x, const float* x_end, int64_t begin, int64_t end, float* panel) const;
+  // `x` is the group's first channel of [group_channels, H, W].
+  void pack(const float* x, int64_t begin, int64_t end, float* panel) const;
 
  private:
   // Part of a panel's row: `length` floats of input from `source` on, or zeros.
@@ -37,8 +36,11 @@ class PanelPacker {
 
   void add_tap(int64_t first, size_t columns, int64_t kernel_row, int64_t kernel_column);
   void add_zeros(size_t column, size_t length);
+  void pack_run(const Run& run, const float* x, int64_t channel_begin, int64_t channel_end,
+                float* rows) const;
 
   const ConvGeometry& geometry_;
+  const CopyKernel copy_rows_;
   size_t stride_ = 0;
   std::vector<Run> runs_;
   std::vector<size_t> tap_ends_;  // end of each tap's runs in runs_
