@@ -1,0 +1,179 @@
+"""`python -m export.validation MODEL`: compares an exported file with PyTorch.
+
+Exit codes: 0 all is within tolerance; 1 a tolerance is broken; 2 bad usage or bad input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from export.checkpoint import load_model
+from export.models import MODELS
+from export.validation import rows
+from export.validation.compare import InputResult, compare
+from export.validation.exported import ExportedModel
+from export.validation.inputs import random_inputs, real_inputs
+from export.validation.reference import Reference
+from export.validation.report import write_report
+from runtime.commandline import (
+    BAD_INPUT,
+    FINE,
+    SOME_FAILED,
+    Parser,
+    complain,
+    leave,
+    positive,
+    show,
+)
+from runtime.errors import ModelError
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "Pillow")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    if options.model not in MODELS:
+        complain(f"unknown model {options.model!r}; known models: {', '.join(MODELS)}")
+        return BAD_INPUT
+    path = options.model_file or _REPOSITORY / "build" / "models" / f"{options.model}.onnx"
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file: write it with `make export MODEL={options.model}`")
+    exported = ExportedModel(path, options.library)
+    network, checkpoint_sha256 = load_model(options.model, options.checkpoint)
+    _check_origin(exported, options.model, checkpoint_sha256)
+    # Layer by layer there is too little to do for threads to be worth their waiting.
+    torch.set_num_threads(1)
+    metadata = exported.metadata
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    inputs = {
+        "random": random_inputs(options.count, metadata.input_size, seed),
+        "real": real_inputs(options.images, options.count, metadata),
+    }
+    results = compare(exported, Reference(network, metadata.input_size), inputs)
+    report = options.report_dir / f"{path.stem}-validation.html"
+    facts = _facts(exported, checkpoint_sha256, seed, options.images)
+    write_report(report, f"{path.name} against PyTorch", facts, results)
+    _show(results, report)
+    return FINE if all(result.passed for result in results) else SOME_FAILED
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m export.validation",
+        description="Compares an exported model, run by ONNX Runtime with the operator library, "
+        "with PyTorch: end to end and layer by layer, on random and on real images.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model's name: " + ", ".join(MODELS))
+    parser.add_argument(
+        "--model-file",
+        type=Path,
+        metavar="FILE",
+        help="the exported file (default: build/models/MODEL.onnx of the checkout)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="the weights that the file was exported from (default: the shipped ones)",
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="image files, folders of images, or zips with images at class_name/file (default: "
+        "patches of scikit-image's sample photographs)",
+    )
+    parser.add_argument(
+        "--count",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="random inputs, and real images at most (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="of the random inputs (default: drawn; the report tells it)",
+    )
+    parser.add_argument(
+        "--report-dir",
+        type=Path,
+        default=_REPOSITORY / "build" / "reports",
+        metavar="DIR",
+        help="where the report goes (default: build/reports of the checkout)",
+    )
+    parser.add_argument(
+        "--library",
+        metavar="PATH",
+        help="the operator library (default: $SHIFTADD_ORT_LIBRARY, or build/plugins/ of the "
+        "checkout)",
+    )
+    return parser
+
+
+def _check_origin(exported: ExportedModel, model: str, checkpoint_sha256: str) -> None:
+    """Refuses to compare what was never the same: every layer would differ, to no one's use."""
+    metadata = exported.metadata
+    if metadata.model != model:
+        raise ModelError(f"{exported.path}: is of the model {metadata.model}, not of {model}")
+    if metadata.checkpoint_sha256 != checkpoint_sha256:
+        raise ModelError(
+            f"{exported.path}: was exported from {_weights(metadata.checkpoint_sha256)}, PyTorch "
+            f"has {_weights(checkpoint_sha256)}: export it again, or name the weights with "
+            f"--checkpoint"
+        )
+
+
+def _weights(sha256: str) -> str:
+    return f"the weights with SHA-256 {sha256[:12]}..." if sha256 else "fresh weights"
+
+
+def _facts(
+    exported: ExportedModel, checkpoint_sha256: str, seed: int, images: Sequence[str]
+) -> dict[str, str]:
+    library = Path(exported.library) if exported.library else None
+    metadata = exported.metadata
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "file": str(exported.path),
+        "file's SHA-256": exported.sha256,
+        "target": metadata.target,
+        "contract version": str(metadata.contract_version),
+        "weights' SHA-256": checkpoint_sha256 or "none: fresh weights",
+        "operator library": str(library) if library else "none",
+        "library's SHA-256": hashlib.sha256(library.read_bytes()).hexdigest() if library else "",
+        "real images": ", ".join(images) or "patches of scikit-image's sample photographs",
+        "seed of the random inputs": str(seed),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "Python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+    }
+
+
+def _show(results: Sequence[InputResult], report: Path) -> None:
+    layers = [layer.cells() for layer in rows.summarise(results)]
+    for line in rows.table(rows.LAYER_HEADER, layers):
+        show(line)
+    show()
+    for line in rows.table(rows.LOGITS_HEADER, [rows.logits_cells(r) for r in results]):
+        show(line)
+    show()
+    for sentence in rows.verdicts(results):
+        show(sentence)
+    show(f"report: {report}")
+
+
+if __name__ == "__main__":
+    leave(main)

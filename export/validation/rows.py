@@ -1,0 +1,151 @@
+"""The results as rows of text, for the terminal and for the report alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from export.validation.compare import InputResult, LayerResult
+from export.validation.deviation import LAYER_TOLERANCE, NETWORK_TOLERANCE
+
+PASS, FAIL = "pass", "FAIL"
+
+LAYER_HEADER = (
+    "layer",
+    "operator",
+    "output",
+    f"isolated (<= {LAYER_TOLERANCE:.0e})",
+    f"accumulated (<= {NETWORK_TOLERANCE:.0e})",
+    "PyTorch float32",
+    "max abs",
+    "",
+)
+LOGITS_HEADER = (
+    "inputs",
+    "count",
+    f"to float64 (<= {NETWORK_TOLERANCE:.0e})",
+    f"to float32 (<= {NETWORK_TOLERANCE:.0e})",
+    "PyTorch float32",
+    "max abs",
+    "same top-1",
+    "",
+)
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer: the worst over the kinds of input."""
+
+    name: str
+    operator: str
+    shape: str
+    isolated: float
+    accumulated: float
+    pytorch: float
+    largest: float
+    silent: bool
+    isolated_passed: bool
+    passed: bool
+
+    def cells(self) -> tuple[str, ...]:
+        """As text, one for each entry of LAYER_HEADER."""
+        return (
+            self.name,
+            self.operator,
+            self.shape,
+            number(self.isolated),
+            "all zero" if self.silent and self.passed else number(self.accumulated),
+            number(self.pytorch),
+            number(self.largest),
+            PASS if self.passed else FAIL,
+        )
+
+
+def number(value: float) -> str:
+    """Two digits; errors need no more."""
+    return f"{value:.1e}" if value else "0"
+
+
+def summarise(results: Sequence[InputResult]) -> list[LayerSummary]:
+    """One summary a layer, in the file's order."""
+    return [_summary(layers) for layers in zip(*(r.layers for r in results), strict=True)]
+
+
+def _summary(layers: Sequence[LayerResult]) -> LayerSummary:
+    node = layers[0].node
+    return LayerSummary(
+        name=node.name,
+        operator=node.operator + ("" if node.activation == "none" else f"+{node.activation}"),
+        shape="x".join(map(str, layers[0].shape)),
+        isolated=max(layer.isolated.scaled for layer in layers),
+        accumulated=max(layer.accumulated.relative for layer in layers),
+        pytorch=max(layer.pytorch.relative for layer in layers),
+        largest=max(layer.accumulated.largest for layer in layers),
+        silent=all(layer.silent for layer in layers),
+        isolated_passed=all(layer.isolated_passed for layer in layers),
+        passed=all(layer.passed for layer in layers),
+    )
+
+
+def logits_cells(result: InputResult) -> tuple[str, ...]:
+    """The end-to-end comparison as text, one for each entry of LOGITS_HEADER."""
+    logits = result.logits
+    return (
+        result.kind,
+        str(logits.count),
+        number(logits.exact.relative),
+        number(logits.pytorch.relative),
+        number(logits.pytorch_exact.relative),
+        number(logits.exact.largest),
+        f"{logits.same_top1}/{logits.count}",
+        PASS if logits.passed else FAIL,
+    )
+
+
+def verdicts(results: Sequence[InputResult]) -> list[str]:
+    """What was found, in a few sentences: what is broken where, or that all is well."""
+    layers = summarise(results)
+    wrong = [layer.name for layer in layers if not layer.isolated_passed]
+    carried = [layer.name for layer in layers if layer.isolated_passed and not layer.passed]
+    kinds = [result.kind for result in results if not result.logits.passed]
+    silent = [layer.name for layer in layers if layer.silent]
+    sentences = []
+    if wrong:
+        sentences.append(
+            f"{FAIL}: {len(wrong)} of {len(layers)} layers break their tolerance on the very "
+            f"inputs that they were given: {_some(wrong)}"
+        )
+    if carried:
+        sentences.append(
+            f"{FAIL}: {len(carried)} layers are right by themselves but carry on more error than "
+            f"{NETWORK_TOLERANCE:.0e}: {_some(carried)}"
+        )
+    if kinds:
+        sentences.append(
+            f"{FAIL}: the logits differ by more than {NETWORK_TOLERANCE:.0e} on "
+            f"{' and '.join(kinds)} inputs"
+        )
+    if not sentences:
+        sentences.append(f"{PASS}: the logits and all {len(layers)} layers are within tolerance")
+    if silent:
+        sentences.append(
+            f"{len(silent)} layers answer 0 to all of these inputs, as fresh weights do: only the "
+            f"isolated figure, taken before the activation, says anything about {_some(silent)}"
+        )
+    return sentences
+
+
+def _some(names: Sequence[str], shown: int = 3) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table whose first three columns are words and whose others are numbers."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [
+            cell.ljust(width) if index < 3 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
