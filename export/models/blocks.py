@@ -26,9 +26,7 @@ class SqueezeExcite(nn.Module):
         return x * F.relu6(self.expand(gate) + 3.0) / 6.0
 
 
-def conv_bn(
-    conv: nn.Module, channels: int, activation: bool = True
-) -> nn.Sequential:
+def conv_bn(conv: nn.Module, channels: int, activation: bool = True) -> nn.Sequential:
     """A convolution-like layer, its BatchNorm and, where asked for, a ReLU."""
     layers = [conv, nn.BatchNorm2d(channels)]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if activation else []))

@@ -71,7 +71,8 @@ class GhostBottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.se(self.downsample(self.expand(x)))) + self.shortcut(x)
+        out: Tensor = self.project(self.se(self.downsample(self.expand(x))))
+        return out + self.shortcut(x)
 
 
 class GhostNet(nn.Module):
@@ -107,7 +108,8 @@ class GhostNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.wide(self.pool(self.head(self.blocks(self.stem(x)))))
-        return self.classifier(self.dropout(torch.flatten(features, 1)))
+        logits: Tensor = self.classifier(self.dropout(torch.flatten(features, 1)))
+        return logits
 
 
 def ghostnet_imagenet() -> GhostNet:

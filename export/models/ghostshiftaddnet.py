@@ -77,7 +77,12 @@ class GhostSABottleneck(nn.Module):
     """Two GhostSA modules with a depthwise shift between them where the stride is 2."""
 
     def __init__(
-        self, in_channels: int, hidden: int, out_channels: int, kernel_size: int, stride: int,
+        self,
+        in_channels: int,
+        hidden: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
         ratio: int,
     ) -> None:
         super().__init__()
@@ -100,7 +105,8 @@ class GhostSABottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.downsample(self.expand(x))) + self.shortcut(x)
+        out: Tensor = self.project(self.downsample(self.expand(x)))
+        return out + self.shortcut(x)
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,7 @@ def ghostshiftaddnet_imagenet() -> GhostShiftAddNet:
         Bottleneck(3, 160, 80, 1),
         Bottleneck(3, 240, 112, 1),
         Bottleneck(5, 336, 160, 2),
-        Bottleneck(5, 320, 160, 1),
+        Bottleneck(5, 480, 160, 1),
+        Bottleneck(5, 480, 160, 1),
     ]
     return GhostShiftAddNet(rows, stem=16, stem_stride=2, head=960, classes=1000)

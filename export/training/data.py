@@ -62,7 +62,7 @@ class Normalize:
 def augmented_batches(
     images: Tensor, order: NDArray[np.int64], batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Batches of randomly shifted (reflected at the border) and mirrored images, with their indices.
+    """Batches of randomly shifted (reflecting) and mirrored images, with their indices.
 
     images uint8 [N,H,W,3]. The last, incomplete batch is dropped: BatchNorm wants equal ones.
     """

@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -74,7 +73,8 @@ class Trainer:
         self.out = out / name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.manual_seed(recipe.seed)
-        self.model = self.spec.build().to(self.device, memory_format=torch.channels_last)
+        self.model = self.spec.build().to(self.device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = parameter_groups(self.model, recipe.weight_decay)
         self.optimizer = torch.optim.SGD(
             groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
@@ -115,10 +115,10 @@ class Trainer:
             },
             aside,
         )
-        os.replace(aside, self._checkpoint)
+        aside.replace(self._checkpoint)
         weights = {k: v.contiguous().cpu() for k, v in self.model.state_dict().items()}
         save_file(weights, self.out / "model.tmp")
-        os.replace(self.out / "model.tmp", self.out / "model.safetensors")
+        (self.out / "model.tmp").replace(self.out / "model.safetensors")
 
     def run(self) -> None:
         """Trains to the recipe's last epoch."""
@@ -146,7 +146,9 @@ class Trainer:
         small = self.epoch < recipe.small_share * recipe.epochs
         losses = []
         batches = augmented_batches(self.images, order, recipe.batch_size, rng)
-        bar = tqdm(batches, total=steps, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", mininterval=10)
+        bar = tqdm(
+            batches, total=steps, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", mininterval=10
+        )
         for step, (batch, chosen) in enumerate(bar):
             for group in self.optimizer.param_groups:
                 group["lr"] = recipe.rate_at(self.epoch + step / steps)
