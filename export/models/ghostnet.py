@@ -72,7 +72,8 @@ class GhostBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.project(self.se(self.downsample(self.expand(x))))
-        return out + self.shortcut(x)
+        carried: Tensor = self.shortcut(x)
+        return out + carried
 
 
 class GhostNet(nn.Module):

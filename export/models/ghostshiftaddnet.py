@@ -106,7 +106,8 @@ class GhostSABottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.project(self.downsample(self.expand(x)))
-        return out + self.shortcut(x)
+        carried: Tensor = self.shortcut(x)
+        return out + carried
 
 
 @dataclass(frozen=True)
