@@ -20,6 +20,9 @@ LIBRARY := build/plugins/libshiftadd_ort.so
 # The exporter puts the target into the names of all but the default's files.
 SUFFIX := $(if $(filter jetson-nano,$(TARGET)),,.$(TARGET))
 MODEL_FILE ?= $(OUT)/$(MODEL)$(SUFFIX).onnx
+PLUGIN_SOURCES := $(shell find plugins -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt -o -name exports.map)
+EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors')
+# A photograph that scikit-image carries: Chelsea the cat.
 PHOTO = $(shell $(PY) -c 'import skimage.data, pathlib; print(pathlib.Path(skimage.data.__file__).with_name("chelsea.png"))')
 
 .PHONY: help setup export plugins infer validate evaluate train demo test lint clean
@@ -44,21 +47,20 @@ $(READY): requirements.txt requirements-dev.txt
 
 plugins: $(LIBRARY)  ## build the operator library for this machine's ONNX Runtime
 
-SOURCES := $(shell find plugins -name '*.cpp' -o -name '*.h' -o -name 'CMakeLists.txt')
-
-$(LIBRARY): $(READY) $(SOURCES)
+$(LIBRARY): $(READY) $(PLUGIN_SOURCES)
 	@command -v $${CXX:-c++} >/dev/null || { \
 	  echo "plugins: no C++ compiler; install one (Debian and Ubuntu: apt-get install g++) or set CXX" >&2; exit 2; }
-	@PATH="$(abspath $(VENV)/bin):$$PATH" cmake -S plugins -B build/cmake -G Ninja \
-	  -DCMAKE_BUILD_TYPE=Release -DPython3_EXECUTABLE=$(abspath $(PY)) --log-level=WARNING
-	@PATH="$(abspath $(VENV)/bin):$$PATH" cmake --build build/cmake
+	@headers=$$($(PY) plugins/onnxruntime/fetch_headers.py); export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
+	  cmake -S plugins -B build/cmake -G Ninja -DCMAKE_BUILD_TYPE=Release \
+	    -DONNXRUNTIME_INCLUDE_DIR="$$headers" --log-level=WARNING >/dev/null && \
+	  cmake --build build/cmake
 	@touch $@
 
 export: $(READY)  ## write build/models/MODEL.onnx (TARGET, CHECKPOINT, OUT)
 	@$(PY) -m export $(MODEL) --target $(TARGET) --out $(OUT) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
 
-$(OUT)/%.onnx: | $(READY)
-	@$(MAKE) --no-print-directory export MODEL=$(MODEL) TARGET=$(TARGET) OUT=$(OUT) CHECKPOINT=$(CHECKPOINT)
+$(OUT)/$(MODEL)$(SUFFIX).onnx: $(READY) $(EXPORT_SOURCES) $(CHECKPOINT)
+	@$(MAKE) --no-print-directory export ARGS=
 
 infer: $(MODEL_FILE) $(LIBRARY)  ## classify IMAGE with MODEL
 	@test -n "$(IMAGE)" || { echo "infer: set IMAGE=file-or-folder" >&2; exit 2; }
