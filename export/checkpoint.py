@@ -98,7 +98,7 @@ def _fit(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     expected = model.state_dict()
     # A count of training steps, which an exported network does not need.
     missing = [k for k in expected if k not in state and not k.endswith(".num_batches_tracked")]
-    unexpected = [k for k in state if k not in expected]
+    unexpected = sorted(k for k in state if k not in expected)
     shapes = [
         f"{k} (expected {list(expected[k].shape)}, got {list(state[k].shape)})"
         for k in expected

@@ -41,7 +41,7 @@ def case() -> Case:
     """Images, the float64 logits, and the three files of one fresh network."""
     network = randomise(TinyNet())
     images = np.random.default_rng().normal(size=(3, *SIZE)).astype(np.float32)
-    models = {target: export_model(network, make_spec(), target) for target in TARGETS}
+    models = {str(target): export_model(network, make_spec(), target) for target in TARGETS}
     return images, reference(network, images), models
 
 
@@ -189,8 +189,9 @@ class SharedLayers(nn.Module):
         self.norm = nn.BatchNorm2d(4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        distances = self.adder(self.again(self.twice(x)))
-        return self.norm(distances) + distances
+        distances: torch.Tensor = self.adder(self.again(self.twice(x)))
+        normed: torch.Tensor = self.norm(distances)
+        return normed + distances
 
 
 def test_shared_layers_and_shared_outputs(operator_library: Path) -> None:
@@ -216,7 +217,8 @@ class HandWrittenSwish(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.layer(x)
         gate = nn.functional.relu6(y + 3)
-        return y * gate / 6 if self.late else y * (gate / 6)
+        product: torch.Tensor = y * gate / 6 if self.late else y * (gate / 6)
+        return product
 
 
 @pytest.mark.parametrize("late", [True, False])

@@ -139,7 +139,7 @@ def _channels(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _title(node: onnx.NodeProto) -> str:
-    return f"{node.op_type} {node.name or node.output[0]!r}"
+    return f"{node.op_type} {node.name or node.output[0]}"
 
 
 def _refuse(node: onnx.NodeProto, field: str, expected: Any, got: Any) -> NoReturn:

@@ -93,11 +93,15 @@ class Editor:
 
     def add_constant(self, name: str, value: Array) -> str:
         """Adds an initializer under `name`, made unique, and returns its name."""
+        unique = self._unique(name)
+        self.constants[unique] = value
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), unique))
+        return unique
+
+    def _unique(self, name: str) -> str:
         unique, count = name, 1
         while unique in self.constants or unique in self.producers:
             unique, count = f"{name}_{count}", count + 1
-        self.constants[unique] = value
-        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value), unique))
         return unique
 
     def set_input(self, node: onnx.NodeProto, index: int, name: str) -> None:
@@ -111,11 +115,11 @@ class Editor:
 
     def rename_constant(self, old: str, new: str) -> None:
         """Renames an initializer; the new name is made unique."""
-        value = self.constants.pop(old)
-        kept = [tensor for tensor in self.graph.initializer if tensor.name != old]
-        self.graph.ClearField("initializer")
-        self.graph.initializer.extend(kept)
-        name = self.add_constant(new, value)
+        name = self._unique(new)
+        self.constants[name] = self.constants.pop(old)
+        for tensor in self.graph.initializer:
+            if tensor.name == old:
+                tensor.name = name
         for reader in list(self._readers[old]):
             for index, given in enumerate(reader.input):
                 if given == old:
