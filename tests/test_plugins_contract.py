@@ -31,7 +31,7 @@ X86_FLAGS = {
 def run(*command: str | Path) -> str:
     """Output of a command that succeeds; its own report where it does not."""
     answer = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=300
+        [str(part) for part in command], capture_output=True, text=True, timeout=600
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
