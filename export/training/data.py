@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -59,24 +58,32 @@ class Normalize:
         return (images.float() * scale - offset).permute(0, 3, 1, 2)
 
 
-def augmented_batches(
-    images: Tensor, order: NDArray[np.int64], batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Batches of randomly shifted (reflecting) and mirrored images, with their indices.
+def reflect_pad(images: Tensor) -> Tensor:
+    """uint8 [N,H,W,3] to [N,H+8,W+8,3], mirrored at the border: what a random shift uncovers.
 
-    images uint8 [N,H,W,3]. The last, incomplete batch is dropped: BatchNorm wants equal ones.
+    Done once for the whole set, so that a shifted image is a slice.
     """
-    size = images.shape[1]
+    border = (_CROP_PADDING, _CROP_PADDING)
+    return torch.from_numpy(np.pad(images.numpy(), ((0, 0), border, border, (0, 0)), "reflect"))
+
+
+def augmented_batches(
+    padded: Tensor, order: NDArray[np.int64], batch_size: int, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
+    """Batches of randomly shifted and mirrored images, with their indices.
+
+    `padded` is what `reflect_pad` made; batches are uint8 [batch_size,H,W,3]. The last, incomplete
+    one is dropped: BatchNorm wants equal ones.
+    """
+    size = padded.shape[1] - 2 * _CROP_PADDING
     for start in range(0, len(order) - batch_size + 1, batch_size):
         chosen = order[start : start + batch_size]
-        channels_first = images[torch.from_numpy(chosen)].permute(0, 3, 1, 2).float()
-        padded = F.pad(channels_first, (_CROP_PADDING,) * 4, mode="reflect").permute(0, 2, 3, 1)
         rows = rng.integers(0, 2 * _CROP_PADDING + 1, batch_size)
         columns = rng.integers(0, 2 * _CROP_PADDING + 1, batch_size)
         batch = torch.stack(
             [
-                image[row : row + size, column : column + size]
-                for image, row, column in zip(padded, rows, columns, strict=True)
+                padded[i, row : row + size, column : column + size]
+                for i, row, column in zip(chosen, rows, columns, strict=True)
             ]
         )
         mirrored = torch.from_numpy(rng.random(batch_size) < 0.5)

@@ -28,7 +28,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from export.models import find_model
-from export.training.data import Normalize, augmented_batches, load_images, split
+from export.training.data import (
+    Normalize,
+    augmented_batches,
+    load_images,
+    reflect_pad,
+    split,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Trainer:
         if tuple(classes) != self.spec.labels:
             raise ValueError(f"{data}: its classes are {classes}, not {list(self.spec.labels)}")
         self.images, self.labels = images, labels.to(self.device)
+        self.padded = reflect_pad(images)
         self.normalize = Normalize(self.spec.mean, self.spec.std)
         self.train_set, self.held_out = split(len(images), recipe.held_out, recipe.seed)
         self.epoch = 0
@@ -145,7 +152,7 @@ class Trainer:
         steps = len(order) // recipe.batch_size
         small = self.epoch < recipe.small_share * recipe.epochs
         losses = []
-        batches = augmented_batches(self.images, order, recipe.batch_size, rng)
+        batches = augmented_batches(self.padded, order, recipe.batch_size, rng)
         bar = tqdm(
             batches, total=steps, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", mininterval=10
         )
