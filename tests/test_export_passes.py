@@ -15,8 +15,9 @@ from torch import nn
 from export.models import MODELS
 from export.onnx_export import cleanup, graph, naming
 from export.onnx_export.check import check_model
-from export.onnx_export.model import export_model
+from export.onnx_export.model import TARGETS, Target, export_model
 from export.operators import AdderConv2d
+from runtime import metadata
 from tests.export_models import SIZE, Array, TinyNet, custom_nodes, make_spec, randomise
 
 
@@ -191,16 +192,15 @@ def test_breaches_of_the_contract_are_named(
         check_model(broken)
 
 
-def test_metadata_is_what_the_runtime_reads() -> None:
-    from runtime import metadata
-
-    model = export_model(TinyNet(), make_spec(), "portable", "ab" * 32)
+@pytest.mark.parametrize("target", TARGETS)
+def test_metadata_is_what_the_runtime_reads(target: Target) -> None:
+    model = export_model(TinyNet(), make_spec(), target, "ab" * 32)
     parsed = metadata.parse({entry.key: entry.value for entry in model.metadata_props})
     spec = make_spec()
+    operators = () if target == "standard" else ("AdderConv", "ShiftConv")
     assert parsed == metadata.Metadata(
-        1, "tiny", "portable", SIZE, spec.resize, spec.mean, spec.std, spec.labels, "ab" * 32,
-        ("AdderConv", "ShiftConv"),
-    )  # fmt: skip
+        1, "tiny", target, SIZE, spec.resize, spec.mean, spec.std, spec.labels, "ab" * 32, operators
+    )
 
 
 def test_a_layer_that_torch_alone_knows_is_refused() -> None:

@@ -119,6 +119,11 @@ def test_a_standard_file_has_standard_operators_alone(case: Case) -> None:
     # Four shift layers, the plain one, and the patches of the one adder that is not pointwise.
     assert counts["Conv"] == 6
     assert not {"Shape", "Constant", "Mod", "Pow", "EyeLike", "MaxPool"} & set(counts)
+    names = {node.name: node.op_type for node in model.graph.node}
+    assert len(names) == len(model.graph.node)
+    layers = ("stem.0", "depthwise.0", "grouped.0", "plain.0", "classifier", "adder.0")
+    assert [names[layer] for layer in layers] == ["Conv"] * 5 + ["Add"]
+    assert "stem.0.weight" in {tensor.name for tensor in model.graph.initializer}
 
 
 @pytest.mark.parametrize("target", TARGETS)

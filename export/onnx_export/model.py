@@ -58,10 +58,10 @@ def export_model(
         model = fuse.fuse_activations(model)
     model = shapes.infer(naming.name_weights(model))
     check.check_model(model)
-    model = metadata.describe(model, spec, target, checkpoint_sha256)
-    if target == "portable":
+    if target != "jetson-nano":
         model = functions.add_bodies(model)
     if target == "standard":
-        model = standard.inline(functions.add_bodies(model))
+        model = standard.inline(model)
+    model = metadata.describe(model, spec, target, checkpoint_sha256)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -7,7 +7,7 @@ import onnx
 from onnx import helper, inliner, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from export.onnx_export import shapes
+from export.onnx_export import naming, shapes
 from export.onnx_export.cleanup import clean_up
 from export.onnx_export.graph import DOMAIN, Array, Editor, attribute
 
@@ -22,13 +22,14 @@ def inline(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     inlined = clean_up(inliner.inline_local_functions(model))
     _check_standard(inlined)
+    inlined = _name_nodes(inlined, {n.output[0]: n.name for n in model.graph.node})
     kept = [entry for entry in inlined.opset_import if entry.domain != DOMAIN]
     inlined.ClearField("opset_import")
     inlined.opset_import.extend(kept)
     # The second round knows the shapes that only the constants of the first tell.
     for _ in range(2):
         inlined = _evaluate_constants(_evaluate_shapes(shapes.annotate(inlined)))
-    return shapes.infer(_drop_identity_convolutions(inlined))
+    return shapes.infer(naming.name_weights(_drop_identity_convolutions(inlined)))
 
 
 def _check_standard(model: onnx.ModelProto) -> None:
@@ -39,6 +40,16 @@ def _check_standard(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
             raise ValueError(f"{node.name}: {node.domain}::{node.op_type} left after inlining")
+
+
+def _name_nodes(model: onnx.ModelProto, names: dict[str, str]) -> onnx.ModelProto:
+    """The model with the inlined nodes named: the last of a layer as the layer was (`names` by
+    output), the others after what they make."""
+    editor = Editor(model)
+    for node in editor.nodes:
+        if not node.name:
+            node.name = names.get(node.output[0], node.output[0])
+    return editor.finish()
 
 
 def _evaluate_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
