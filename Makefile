@@ -50,7 +50,7 @@ plugins: $(LIBRARY)  ## build the operator library for this machine's ONNX Runti
 $(LIBRARY): $(READY) $(PLUGIN_SOURCES)
 	@command -v $${CXX:-c++} >/dev/null || { \
 	  echo "plugins: no C++ compiler; install one (Debian and Ubuntu: apt-get install g++) or set CXX" >&2; exit 2; }
-	@headers=$$($(PY) plugins/onnxruntime/fetch_headers.py); export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
+	@headers=$$($(PY) plugins/onnxruntime/fetch_headers.py) || exit 2; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
 	  cmake -S plugins -B build/cmake -G Ninja -DCMAKE_BUILD_TYPE=Release \
 	    -DONNXRUNTIME_INCLUDE_DIR="$$headers" --log-level=WARNING >/dev/null && \
 	  cmake --build build/cmake

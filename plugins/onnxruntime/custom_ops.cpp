@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <stdexcept>
+#include <string>
 
 #include "conv_kernel.h"
 
@@ -47,23 +49,39 @@ void print_failure(const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());
 }
 
+// A kernel before API 17. Before API 15 it is not told its node's name, but ONNX Runtime puts that
+// name before whatever a run throws: so there a refusal waits for the first run to be thrown.
+struct ThrowingKernel {
+  std::unique_ptr<ConvKernel> kernel;
+  std::string refusal;
+};
+
 void* ORT_API_CALL create_kernel(const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info) {
+  std::unique_ptr<ThrowingKernel> result(new ThrowingKernel);
   try {
-    return new ConvKernel(kind_of(op), info);
+    result->kernel.reset(new ConvKernel(kind_of(op), info));
+  } catch (const std::exception& error) {
+    if (api().version >= kConstantInputsApi) {
+      print_failure(error);
+      throw;
+    }
+    result->refusal = error.what();
+  }
+  return result.release();
+}
+
+void ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
+  try {
+    auto* self = static_cast<ThrowingKernel*>(kernel);
+    if (self->kernel == nullptr) throw std::invalid_argument(self->refusal);
+    self->kernel->compute(context);
   } catch (const std::exception& error) {
     print_failure(error);
     throw;
   }
 }
 
-void ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
-  try {
-    static_cast<ConvKernel*>(kernel)->compute(context);
-  } catch (const std::exception& error) {
-    print_failure(error);
-    throw;
-  }
-}
+void ORT_API_CALL destroy_throwing(void* kernel) { delete static_cast<ThrowingKernel*>(kernel); }
 
 void ORT_API_CALL destroy_kernel(void* kernel) { delete static_cast<ConvKernel*>(kernel); }
 
@@ -117,6 +135,7 @@ ConvOp make_conv_op(OperatorKind kind) {
   } else {
     op.CreateKernel = create_kernel;
     op.KernelCompute = compute;
+    op.KernelDestroy = destroy_throwing;
   }
   return op;
 }
