@@ -195,9 +195,7 @@ def test_adder_gradients_without_the_native_kernels(no_native_kernels: None, cas
 
 
 @pytest.mark.parametrize("shape", [(4097, 70, 33), (3, 4608, 5), (1, 1, 1), (257, 16, 130)])
-def test_native_kernels_agree_with_torch(
-    native_kernels: None, shape: tuple[int, int, int]
-) -> None:
+def test_native_kernels_agree_with_torch(native_kernels: None, shape: tuple[int, int, int]) -> None:
     rows, depth, outputs = shape
     x, w, grad = torch.randn(rows, depth), torch.randn(outputs, depth), torch.randn(rows, outputs)
     forward = torch.stack([(x.double() - row).abs().sum(1) for row in w.double()], 1)
@@ -385,5 +383,3 @@ def test_networks_give_one_logit_a_label(name: str) -> None:
 def test_an_unknown_model_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match=r"resnet.*ghostshiftaddnet.*ghostnet"):
         find_model("resnet")
-
-

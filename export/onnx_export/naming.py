@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 import onnx
@@ -29,6 +30,14 @@ def module_path(scope: str) -> str:
     return ".".join(parts)
 
 
+def _used_again(path: str, modules: Collection[str]) -> str:
+    """`path` without the numbers that the exporter writes behind a module from its second use on:
+    "blocks.0_1.conv" is of "blocks.0.conv", where there is no module of the longer name."""
+    if path in modules:
+        return path
+    return ".".join(re.sub(r"_\d+$", "", part) for part in path.split("."))
+
+
 def name_layers(model: onnx.ModelProto, modules: Collection[str]) -> onnx.ModelProto:
     """The model with the nodes that have weights named as their module ("blocks.0.expand.0").
 
@@ -38,7 +47,7 @@ def name_layers(model: onnx.ModelProto, modules: Collection[str]) -> onnx.ModelP
     editor = Editor(model)
     taken = {node.name for node in editor.nodes}
     for node in editor.nodes:
-        path = module_path(node.name)
+        path = _used_again(module_path(node.name), modules)
         if node.op_type in _WEIGHTS and path in modules:
             name, count = path, 1
             while name in taken:

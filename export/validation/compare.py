@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from export.validation.deviation import LAYER_TOLERANCE, NETWORK_TOLERANCE, Deviation
 from export.validation.exported import ExportedModel, LayerNode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from export.onnx_export.check import check_model
 from export.onnx_export.graph import attribute, is_custom, set_attribute
 from runtime import library as operator_library
 from runtime import metadata as model_metadata
@@ -60,6 +62,7 @@ class ExportedModel:
             content = path.read_bytes()
             self.sha256 = hashlib.sha256(content).hexdigest()
             model = onnx.load_from_string(content)
+            _check_contract(model)
             self.library = self._find_library(library)
             self._session = self._load(content)
             self.layers = _layer_nodes(model.graph)
@@ -82,7 +85,7 @@ class ExportedModel:
         try:
             return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
         except Exception as error:
-            raise ModelError(f"{self.path}: {one_line(error)}") from error
+            raise ModelError(f"{self.path}: {_explain(error)}") from error
 
     def _find_library(self, given: str | None) -> str | None:
         if not self.metadata.operators and given is None:
@@ -106,10 +109,29 @@ class ExportedModel:
                 content, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise ModelError(one_line(error)) from error
+            raise ModelError(_explain(error)) from error
         if [item.name for item in session.get_inputs()] != [INPUT]:
             raise ModelError(f"the inputs are not [{INPUT!r}]: export the model again")
         return session
+
+
+def _check_contract(model: onnx.ModelProto) -> None:
+    """Refuses what the operators' contract refuses: not every runtime can see all of it."""
+    try:
+        check_model(model)
+    except ValueError as error:
+        raise ModelError(one_line(error)) from error
+    for node in model.graph.node:
+        if model.functions and is_custom(node) and _activation(node) != "none":
+            raise ModelError(
+                f"{node.name}: activation: expected none in a file with function bodies, which "
+                f"cannot compute it, got {_activation(node)}"
+            )
+
+
+def _explain(error: Exception) -> str:
+    """ONNX Runtime's text in one line, without its "[ONNXRuntimeError] : 1 : FAIL : "."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))
 
 
 def _layer_nodes(graph: onnx.GraphProto) -> list[LayerNode]:

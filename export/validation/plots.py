@@ -22,17 +22,17 @@ def errors_by_layer(layers: Sequence[LayerSummary]) -> bytes:
     """Both errors of every layer against their tolerances."""
     figure = Figure(figsize=(max(8.0, 1.5 + 0.17 * len(layers)), 5.0), layout="constrained")
     axes = figure.add_subplot()
-    places = np.arange(len(layers))
+    places = range(len(layers))
     axes.bar(
         places,
         [_drawable(layer.isolated) for layer in layers],
         color=[_PASSED if layer.isolated_passed else _FAILED for layer in layers],
         label="isolated",
-        bottom=0,
     )
+    heard = [place for place in places if not layers[place].silent]
     axes.plot(
-        places,
-        [_drawable(layer.accumulated) for layer in layers],
+        heard,
+        [_drawable(layers[place].accumulated) for place in heard],
         "o",
         color=_ACCUMULATED,
         markersize=4,
