@@ -46,10 +46,11 @@ std::vector<int64_t> plausible_shape(const OrtKernelInfo* info, const ConvAttrib
 
 }  // namespace
 
-// Packed for a number of input channels, from which the number of terms follows (a short row of codes
-// alone does not tell it). Where W is known to be an initializer it is packed once and for all. Below API 15 nothing says
-// whether it is: then the bytes that were packed are kept and compared at every run, since neither
-// a pointer nor a shape tells whether an allocator handed the same memory out with new contents.
+// Packed for a number of input channels, from which the number of terms follows (a short row of
+// codes alone does not tell it). Where W is known to be an initializer it is packed once and for
+// all. Below API 15 nothing says whether it is: then the bytes that were packed are kept and
+// compared at every run, since neither a pointer nor a shape tells whether an allocator handed the
+// same memory out with new contents.
 struct ConvKernel::PackedWeights {
   PackedWeights(int64_t input_channels, std::vector<char> bytes, cpu::Convolution packed)
       : channels(input_channels), source(std::move(bytes)), convolution(std::move(packed)) {}
