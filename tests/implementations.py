@@ -137,6 +137,8 @@ def run_onnxruntime(
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
+    # Threads that spin while they wait starve one another on a busy machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     if library is not None:
         options.register_custom_ops_library(str(library))

@@ -26,7 +26,7 @@ Run = Callable[[Case], reference.Float32]
 
 EXAMPLES = settings(
     # A case takes milliseconds, so more of them than the profile asks for are affordable.
-    max_examples=3 * settings().max_examples,
+    max_examples=2 * settings().max_examples,
     suppress_health_check=[HealthCheck.too_slow],
 )
 IMPLEMENTATIONS = ("pytorch", "function body", *(f"library, {isa}" for isa in instruction_sets()))
