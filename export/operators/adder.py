@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from typing import Any
 
 import torch
@@ -17,15 +19,35 @@ ADAPTIVE_RATE = 0.2
 """eta of AdderNet's adaptive learning rate (arXiv 1912.13200, eq. 12; 0.2 in the authors' code)."""
 
 
+@functools.lru_cache(maxsize=1)
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _triton_serves(*tensors: Tensor) -> bool:
+    """Whether the GPU kernels take these: float32 on one GPU, and Triton is installed."""
+    fit = all(t.is_cuda and t.dtype == torch.float32 for t in tensors)
+    return fit and len({t.device for t in tensors}) == 1 and _has_triton()
+
+
 def _forward(x: Tensor, w: Tensor) -> Tensor:
     if native.serves(x, w):
         return native.adder_forward(x, w)
+    if _triton_serves(x, w):
+        # Here, as Triton may not be installed and takes a second to import.
+        from export.operators import adder_triton
+
+        return adder_triton.adder_forward(x, w)
     return -torch.cdist(x, w, p=1.0)
 
 
 def _input_grad(x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
     if native.serves(x, w, grad):
         return native.adder_input_grad(x, w, grad)
+    if _triton_serves(x, w, grad):
+        from export.operators import adder_triton
+
+        return adder_triton.adder_input_grad(x, w, grad)
     rows = max(1, _CHUNK_ELEMENTS // max(1, w.numel()))
     parts = [
         torch.einsum("rm,rmk->rk", g, (w - part.unsqueeze(1)).clamp(-1, 1))
