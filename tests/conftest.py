@@ -28,7 +28,9 @@ def operator_library() -> Path:
 @pytest.fixture(scope="session")
 def cifar10() -> Path:
     """The folder with CIFAR-10's train.zip and test.zip; tests that need it are skipped without."""
-    folder = Path(os.environ.get("SHIFTADD_DATA", REPOSITORY.parent / "shared" / "data" / "cifar10"))
+    folder = Path(
+        os.environ.get("SHIFTADD_DATA", REPOSITORY.parent / "shared" / "data" / "cifar10")
+    )
     if not (folder / "test.zip").is_file():
         pytest.skip(f"{folder}: no CIFAR-10 there; set SHIFTADD_DATA to a folder with test.zip")
     return folder
