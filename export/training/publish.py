@@ -23,24 +23,33 @@ from torch import Tensor, nn
 
 from export.models import ModelSpec, find_model
 from export.models.complexity import Complexity, measure
-from export.operators import ShiftConv2d
+from export.operators import ShiftConv2d, round_to_power_of_two
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def compact_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state with shift weights as they act and convolutions' weights in float16.
+    """The state with the weights of shift layers and convolutions in float16.
 
-    A power of two down to 2^-14 is exact in float16, so shift layers lose nothing. What is of rank
-    1 (BatchNorm, biases) and the adders' weights stay float32.
+    Shift layers act as before: a latent weight that float16 would carry over to another power of
+    two is replaced by the power itself. What is of rank 1 (BatchNorm, biases) and the adders'
+    weights stay float32.
     """
     state = {key: value.detach().clone() for key, value in model.state_dict().items()}
     for name, module in model.named_modules():
         if isinstance(module, ShiftConv2d) and module.mode == "q":
-            state[f"{name}.weight"] = module.effective_weight().detach().half()
+            state[f"{name}.weight"] = _half_latent(module)
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             state[f"{name}.weight"] = module.weight.detach().half()
     return {key: value.contiguous() for key, value in state.items()}
+
+
+def _half_latent(layer: ShiftConv2d) -> Tensor:
+    latent = layer.weight.detach()
+    power = round_to_power_of_two(latent, layer.min_exponent)
+    half = latent.half()
+    kept = round_to_power_of_two(half.float(), layer.min_exponent) == power
+    return torch.where(kept, half, power.half())
 
 
 def write_weights(spec: ModelSpec, checkpoint: Path) -> dict[str, Any]:

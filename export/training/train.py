@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from export.checkpoint import load_model
 from export.models import find_model
 from export.training.data import (
     Normalize,
@@ -35,6 +36,7 @@ from export.training.data import (
     reflect_pad,
     split,
 )
+from runtime.errors import ShiftAddError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +75,16 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 class Trainer:
     """One training run, resumable after every epoch."""
 
-    def __init__(self, name: str, data: Path, out: Path, recipe: Recipe) -> None:
+    def __init__(
+        self, name: str, data: Path, out: Path, recipe: Recipe, weights: Path | None = None
+    ) -> None:
         self.spec = find_model(name)
         self.recipe = recipe
         self.out = out / name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.manual_seed(recipe.seed)
-        self.model = self.spec.build().to(self.device)
+        start = self.spec.build() if weights is None else load_model(name, weights)[0]
+        self.model = start.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = parameter_groups(self.model, recipe.weight_decay)
         self.optimizer = torch.optim.SGD(
@@ -199,6 +204,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", help="a registered model")
     parser.add_argument("--data", type=Path, required=True, help="ImageFolder, a folder or a zip")
+    parser.add_argument(
+        "--weights", type=Path, help="start from this checkpoint instead of fresh weights"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/training"))
     for field in dataclasses.fields(Recipe):
         flag = "--" + field.name.replace("_", "-")
@@ -206,11 +214,11 @@ def main(argv: list[str] | None = None) -> int:
             flag, type=type(field.default), default=field.default, help="default: %(default)s"
         )
     arguments = vars(parser.parse_args(argv))
-    name, data, out = (arguments.pop(key) for key in ("model", "data", "out"))
+    name, data, out, weights = (arguments.pop(key) for key in ("model", "data", "out", "weights"))
     try:
-        trainer = Trainer(name, data, out, Recipe(**arguments))
+        trainer = Trainer(name, data, out, Recipe(**arguments), weights)
         trainer.resume()
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, ShiftAddError) as error:
         print(f"train: {error.args[0] if error.args else error}", file=sys.stderr)
         return 2
     trainer.run()
