@@ -129,3 +129,24 @@ def test_nearest_powers_undoes_an_ulp() -> None:
 def test_nearest_powers_leaves_what_has_none() -> None:
     values = f32([0.0, np.nan, np.inf, -np.inf])
     np.testing.assert_array_equal(codec.nearest_powers(values), values)
+
+
+@pytest.mark.parametrize("lowest", [-6, -20])
+def test_narrow_takes_out_a_power_of_two_a_channel(lowest: int) -> None:
+    rng = np.random.default_rng()
+    exponents = lowest + rng.integers(-6, 1, (8, 5, 3, 3))
+    weights = (np.exp2(exponents) * rng.choice([-1, 0, 1], exponents.shape)).astype(np.float32)
+    weights[0] = 0
+    small, scale = codec.narrow(weights)
+    assert codec.code_bits(small) == 4
+    assert np.array_equal(small * scale.reshape(-1, 1, 1, 1), weights)
+    assert scale[0] == 1
+
+
+def test_narrow_leaves_what_gains_nothing() -> None:
+    wide = np.float32([[1, 2**-7], [2**-3, 2**-4]])
+    fits = np.float32([[2**-5, 2**-6]])
+    for weights in (wide, fits):
+        same, scale = codec.narrow(weights)
+        assert np.array_equal(same, weights)
+        assert np.array_equal(scale, np.ones(len(weights)))

@@ -305,11 +305,27 @@ def test_arguments_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [({"mode": "x"}, "mode"), ({"bits": 1}, "bits"), ({"bits": 7}, "bits"),
-     ({"min_exponent": 1}, "min_exponent"), ({"min_exponent": -31}, "min_exponent")],
+     ({"min_exponent": 1}, "min_exponent"), ({"min_exponent": -31}, "min_exponent"),
+     ({"span": 0}, "span"), ({"span": 7, "mode": "ps"}, "span")],
 )  # fmt: skip
 def test_shift_ranges_that_do_not_exist_are_refused(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ShiftConv2d(3, 3, 1, **arguments)
+
+
+def test_a_span_follows_each_channel_s_largest_weight() -> None:
+    """Against a loop over single weights; channels of very different size, one of zeros."""
+    layer = ShiftConv2d(4, 6, 3, bits=6, span=3)
+    size = 2.0 ** -torch.arange(0, 12, 2).view(-1, 1, 1, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(layer.weight.shape) * size * 0.3)
+        layer.weight[2] = 0
+    for latent, rounded in zip(layer.weight, layer.effective_weight(), strict=True):
+        exponents = [round(math.log2(abs(w))) for w in latent.flatten().tolist() if w]
+        top = min(max(exponents, default=0), 0)
+        for w, got in zip(latent.flatten().tolist(), rounded.flatten().tolist(), strict=True):
+            exponent = min(max(round(math.log2(abs(w))), top - 2), top) if w else 0
+            assert got == pytest.approx(math.copysign(2.0**exponent, w) if w else 0, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", [ShiftConv2d, AdderConv2d])

@@ -31,6 +31,24 @@ def code_bits(weights: Weights) -> int:
     return 4 if int(k.max(initial=0)) <= MAX_K[4] else 8
 
 
+def narrow(weights: Weights) -> tuple[Weights, npt.NDArray[np.float32]]:
+    """Weights [M, ...] and scale [M] whose product is `weights`, to fit 4 bits if they can.
+
+    A channel of weights that are all small needs 8 bits only for the power of two they share.
+    Taken out it costs nothing: scaling by a power of two is exact. Where 4 bits do not suffice all
+    the same, or did from the start, the scale is 1.
+
+    Raises ValueError for a weight that no code holds.
+    """
+    ones = np.ones(weights.shape[0], np.float32)
+    if code_bits(weights) == 4:
+        return weights, ones
+    largest = np.abs(weights).reshape(weights.shape[0], -1).max(1)
+    top = np.where(largest > 0, largest, 1).astype(np.float32)
+    small = weights / top.reshape(-1, *[1] * (weights.ndim - 1))
+    return (small, top) if code_bits(small) == 4 else (weights, ones)
+
+
 def pack(weights: Weights, weight_bits: int) -> Words:
     """Weights [M, ...], each 0 or +-2^-p, as int32 [M, ceil(K*weight_bits/32)], K = size of a row.
 

@@ -99,15 +99,18 @@ class _NodeLayer(nn.Module):
         self.weight_bits = 0
         if isinstance(layer, ShiftConv2d):
             self.operator = "ShiftConv"
-            weights = codec.nearest_powers(layer.effective_weight().detach().numpy())
+            powers = codec.nearest_powers(layer.effective_weight().detach().numpy())
+            weights, channel_scale = codec.narrow(powers)
             self.weight_bits = codec.code_bits(weights)
             packed = torch.from_numpy(codec.pack(weights, self.weight_bits))
+            scale = torch.from_numpy(channel_scale)
         else:
             self.operator = "AdderConv"
             packed = layer.weight.detach().clone()
+            scale = torch.ones(layer.out_channels)
         channels = layer.out_channels
         self.register_buffer("W", packed)
-        self.register_buffer("scale", torch.ones(channels))
+        self.register_buffer("scale", scale)
         bias = torch.zeros(channels) if layer.bias is None else layer.bias.detach().clone()
         self.register_buffer("bias", bias)
 

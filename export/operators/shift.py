@@ -19,12 +19,18 @@ from export.operators.geometry import (
 Mode = Literal["q", "ps"]
 
 
-def round_to_power_of_two(weight: Tensor, min_exponent: int, max_exponent: int = 0) -> Tensor:
+def round_to_power_of_two(
+    weight: Tensor, min_exponent: int, max_exponent: int = 0, span: int | None = None
+) -> Tensor:
     """sign(w) * 2^round(log2|w|), the exponent clipped to [min_exponent, max_exponent].
 
-    Any shape and floating dtype; a weight of exactly 0 stays 0. DeepShift-Q, eq. 5 and 6.
+    With a `span`, each output channel (dimension 0) keeps that many exponents, down from its
+    largest weight's. Any floating dtype; a weight of exactly 0 stays 0. DeepShift-Q, eq. 5 and 6.
     """
     exponent = torch.round(torch.log2(weight.abs())).clamp(min_exponent, max_exponent)
+    if span is not None:
+        top = exponent.flatten(1).amax(1).view(-1, *[1] * (weight.dim() - 1))
+        exponent = torch.maximum(exponent, top - (span - 1))
     return torch.sign(weight) * torch.exp2(exponent)
 
 
@@ -45,8 +51,11 @@ class ShiftConv2d(nn.Module):
               exponents [-(2^(bits-1) - 2), 0].
     Gradients pass the roundings straight through.
 
-    `min_exponent` replaces the lower end of the range. -6 keeps every weight in the contract's
-    4-bit code, whose magnitudes are 1 to 1/64, also in mode "q".
+    `min_exponent` replaces the lower end of the range. `span` (mode "q") lets each output channel
+    keep that many exponents, down from its largest weight's. 7 of them fit the contract's 4-bit
+    code, whose magnitudes are 1 to 1/64: what the channel is short of 1 by is a power of two, which
+    the exporter moves into `scale`. A fixed range would be spent on exponents that no weight has,
+    since weights of a wide layer before a BatchNorm are all small.
     `padding` is one number, (height, width), or (top, left, bottom, right).
 
     Raises ValueError for arguments that do not fit together and for inputs of another shape.
@@ -66,6 +75,7 @@ class ShiftConv2d(nn.Module):
         mode: Mode = "q",
         bits: int = 5,
         min_exponent: int | None = None,
+        span: int | None = None,
     ) -> None:
         super().__init__()
         check_channels(in_channels, out_channels, groups)
@@ -77,6 +87,9 @@ class ShiftConv2d(nn.Module):
         self.min_exponent = max(lowest, -30) if min_exponent is None else min_exponent
         if not -30 <= self.min_exponent <= 0:
             raise ValueError(f"min_exponent must be -30 to 0, got {self.min_exponent}")
+        if span is not None and (mode != "q" or span < 1):
+            raise ValueError(f'span must be at least 1, in mode "q", got {span} in mode {mode!r}')
+        self.span = span
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.groups = groups
@@ -100,7 +113,7 @@ class ShiftConv2d(nn.Module):
     def effective_weight(self) -> Tensor:
         """The weights as they act: float32 [M, C/g, kH, kW], each 0 or +-2^-p."""
         if self.mode == "q":
-            rounded = round_to_power_of_two(self.weight, self.min_exponent)
+            rounded = round_to_power_of_two(self.weight, self.min_exponent, span=self.span)
             return _straight_through(rounded, self.weight)
         shift = self.shift.clamp(self.min_exponent, 0)
         shift = _straight_through(torch.round(shift), shift)
@@ -117,5 +130,5 @@ class ShiftConv2d(nn.Module):
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={w.kernel_shape}, "
             f"stride={w.strides}, pads={w.pads}, dilation={w.dilations}, groups={self.groups}, "
-            f"mode={self.mode}, min_exponent={self.min_exponent}"
+            f"mode={self.mode}, min_exponent={self.min_exponent}, span={self.span}"
         )

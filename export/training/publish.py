@@ -46,9 +46,9 @@ def compact_state(model: nn.Module) -> dict[str, Tensor]:
 
 def _half_latent(layer: ShiftConv2d) -> Tensor:
     latent = layer.weight.detach()
-    power = round_to_power_of_two(latent, layer.min_exponent)
+    power = round_to_power_of_two(latent, layer.min_exponent, span=layer.span)
     half = latent.half()
-    kept = round_to_power_of_two(half.float(), layer.min_exponent) == power
+    kept = round_to_power_of_two(half.float(), layer.min_exponent, span=layer.span) == power
     return torch.where(kept, half, power.half())
 
 
