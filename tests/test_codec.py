@@ -144,8 +144,8 @@ def test_narrow_takes_out_a_power_of_two_a_channel(lowest: int) -> None:
 
 
 def test_narrow_leaves_what_gains_nothing() -> None:
-    wide = np.float32([[1, 2**-7], [2**-3, 2**-4]])
-    fits = np.float32([[2**-5, 2**-6]])
+    wide = np.array([[1, 2**-7], [2**-3, 2**-4]], np.float32)
+    fits = np.array([[2**-5, 2**-6]], np.float32)
     for weights in (wide, fits):
         same, scale = codec.narrow(weights)
         assert np.array_equal(same, weights)
