@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -13,6 +14,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 settings.register_profile("ci", deadline=None, print_blob=True)
 settings.register_profile("thorough", parent=settings.get_profile("ci"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Fresh random numbers: another case every time."""
+    return np.random.default_rng()
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,6 @@ def python(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng()
-
-
-@pytest.fixture
 def model(tmp_path: Path, rng: np.random.Generator) -> Path:
     return linear(tmp_path / "m.onnx", rng)[0]
 

@@ -32,11 +32,6 @@ def python(request: pytest.FixtureRequest) -> Path:
     return interpreter(request.param)
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng()
-
-
 def labelled_folder(root: Path, rng: np.random.Generator, names: list[str], count: int) -> Path:
     """`count` images of one random colour each in every class of `names`, losslessly stored."""
     for name in names:

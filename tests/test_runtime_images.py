@@ -17,11 +17,6 @@ from runtime.images import ImageFolder, list_images, open_image
 from tests.runtime_models import Array, photo
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng()
-
-
 def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

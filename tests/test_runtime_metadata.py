@@ -15,11 +15,6 @@ from runtime.onnx_header import read_metadata
 from tests.runtime_models import LABELS, MEAN, SIZE, STD, linear, metadata
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng()
-
-
 def refusal(properties: dict[str, str]) -> str:
     with pytest.raises(ModelError) as caught:
         parse(properties)

@@ -13,11 +13,6 @@ from runtime.preprocess import batch, preprocess
 from tests.runtime_models import MEAN, STD, Array, metadata, photo
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng()
-
-
 def described(height: int, width: int, resize: int) -> Metadata:
     return parse(metadata(input_size=f"[3, {height}, {width}]", resize=str(resize)))
 

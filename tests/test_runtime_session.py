@@ -20,11 +20,6 @@ from runtime.session import softmax
 from tests.runtime_models import LABELS, SIZE, constant, linear, metadata, photo, save, shift
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng()
-
-
 def refusal(path: Path, library: str | None = None) -> str:
     with pytest.raises(ModelError) as caught:
         runtime.load(str(path), library)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from export.operators import native
-from export.operators.geometry import Window, check_channels, check_input, four_pads, pair
+from export.operators.geometry import Window
+from export.operators.layer import ConvLayer
 
 # Elements of the [rows, outputs, depth] differences held at a time where no kernel serves: 64 MB.
 _CHUNK_ELEMENTS = 1 << 24
@@ -104,7 +105,7 @@ def adder_conv2d(
     return out.view(batch, out_height, out_width, -1).permute(0, 3, 1, 2)
 
 
-class AdderConv2d(nn.Module):
+class AdderConv2d(ConvLayer):
     """A 2-D layer of negated L1 distances between patches and filters; no multiplication.
 
     Input [N, in_channels, H, W], output [N, out_channels, OH, OW], float32. The output is large
@@ -129,30 +130,11 @@ class AdderConv2d(nn.Module):
         *,
         eta: float | None = ADAPTIVE_RATE,
     ) -> None:
-        super().__init__()
-        check_channels(in_channels, out_channels, groups)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.groups = groups
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
         self.eta = eta
-        self.window = Window(
-            pair(kernel_size, "kernel_size"),
-            pair(stride, "stride"),
-            four_pads(padding),
-            pair(dilation, "dilation"),
-        )
-        shape = (out_channels, in_channels // groups, *self.window.kernel_shape)
-        self.weight = nn.Parameter(torch.randn(shape))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight = nn.Parameter(torch.randn(self.weight_shape))
 
-    def forward(self, x: Tensor) -> Tensor:
-        check_input(x, self.in_channels)
-        out = adder_conv2d(x, self.weight, self.window, self.groups, self.eta)
-        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
-
-    def extra_repr(self) -> str:
-        w = self.window
-        return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={w.kernel_shape}, "
-            f"stride={w.strides}, pads={w.pads}, dilation={w.dilations}, groups={self.groups}"
-        )
+    def sum_terms(self, x: Tensor) -> Tensor:
+        return adder_conv2d(x, self.weight, self.window, self.groups, self.eta)

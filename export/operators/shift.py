@@ -7,14 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from export.operators.geometry import (
-    Window,
-    check_channels,
-    check_input,
-    four_pads,
-    kaiming_std,
-    pair,
-)
+from export.operators.geometry import kaiming_std
+from export.operators.layer import ConvLayer
 
 Mode = Literal["q", "ps"]
 
@@ -39,7 +33,7 @@ def _straight_through(rounded: Tensor, latent: Tensor) -> Tensor:
     return latent + (rounded - latent).detach()
 
 
-class ShiftConv2d(nn.Module):
+class ShiftConv2d(ConvLayer):
     """A 2-D convolution with weights in {0, +-2^-p}.
 
     Input [N, in_channels, H, W], output [N, out_channels, OH, OW], float32.
@@ -77,8 +71,9 @@ class ShiftConv2d(nn.Module):
         min_exponent: int | None = None,
         span: int | None = None,
     ) -> None:
-        super().__init__()
-        check_channels(in_channels, out_channels, groups)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
         if mode not in ("q", "ps"):
             raise ValueError(f'mode must be "q" or "ps", got {mode!r}')
         if not 2 <= bits <= 6:
@@ -90,18 +85,8 @@ class ShiftConv2d(nn.Module):
         if span is not None and (mode != "q" or span < 1):
             raise ValueError(f'span must be at least 1, in mode "q", got {span} in mode {mode!r}')
         self.span = span
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.groups = groups
         self.mode = mode
-        self.window = Window(
-            pair(kernel_size, "kernel_size"),
-            pair(stride, "stride"),
-            four_pads(padding),
-            pair(dilation, "dilation"),
-        )
-        shape = (out_channels, in_channels // groups, *self.window.kernel_shape)
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        shape = self.weight_shape
         initial = torch.randn(shape) * kaiming_std(shape[1] * shape[2] * shape[3])
         if mode == "q":
             self.weight = nn.Parameter(initial)
@@ -120,15 +105,11 @@ class ShiftConv2d(nn.Module):
         sign = self.sign.clamp(-1, 1)
         return torch.exp2(shift) * _straight_through(torch.round(sign), sign)
 
-    def forward(self, x: Tensor) -> Tensor:
-        check_input(x, self.in_channels)
-        out = self.window.conv2d(x, self.effective_weight(), self.groups)
-        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
+    def sum_terms(self, x: Tensor) -> Tensor:
+        return self.window.conv2d(x, self.effective_weight(), self.groups)
 
     def extra_repr(self) -> str:
-        w = self.window
         return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={w.kernel_shape}, "
-            f"stride={w.strides}, pads={w.pads}, dilation={w.dilations}, groups={self.groups}, "
-            f"mode={self.mode}, min_exponent={self.min_exponent}, span={self.span}"
+            f"{super().extra_repr()}, mode={self.mode}, min_exponent={self.min_exponent}, "
+            f"span={self.span}"
         )
