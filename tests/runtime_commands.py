@@ -1,8 +1,11 @@
 """Runs the runtime's commands as a user does: scripts, under this Python and the Nano's."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,24 @@ def run(
         command(python, script, *arguments),
         capture_output=True, encoding="utf-8", timeout=120, cwd=cwd, env=environment(**variables),
     )  # fmt: skip
+
+
+@contextmanager
+def interruptible(arguments: list[str], stderr: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command that SIGINT reaches, as from a terminal, and that outlives no failed test.
+
+    What a shell starts in the background ignores SIGINT, and so does all that it starts: the tests
+    would wait for ever there.
+    """
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=stderr, env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def assert_refused(result: "subprocess.CompletedProcess[str]", *parts: str, code: int = 2) -> None:

@@ -18,6 +18,7 @@ from tests.runtime_commands import (
     command,
     environment,
     interpreter,
+    interruptible,
     run,
 )
 from tests.runtime_models import LABELS, REPOSITORY, linear, metadata, photo, shift
@@ -305,10 +306,8 @@ def test_progress_is_drawn_on_a_terminal_and_removed(
 
 
 def test_an_interrupt_ends_it_quietly(python: Path, model: Path, image: Path) -> None:
-    with subprocess.Popen(
-        command(python, "infer.py", model, image, "--benchmark", "100000000", "--json"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(),
-    ) as process:  # fmt: skip
+    endless = command(python, "infer.py", model, image, "--benchmark", "100000000", "--json")
+    with interruptible(endless, subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import signal
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from tests.runtime_commands import (
     PYTHONS,
     assert_refused,
     command,
-    environment,
     interpreter,
+    interruptible,
     run,
 )
 from tests.runtime_models import LABELS, MEAN, STD, Array, linear, metadata
@@ -178,10 +177,9 @@ def test_an_interrupt_ends_it_quietly(
         for i in range(20000):
             archive.write(root / "cat" / f"{i % 3}.png", f"cat/{i}.png")
     reader, writer = pty.openpty()
-    with subprocess.Popen(
-        command(python, "evaluate.py", model, tmp_path / "set.zip"),
-        stdout=subprocess.PIPE, stderr=writer, env=environment(),
-    ) as process:  # fmt: skip
+    with interruptible(
+        command(python, "evaluate.py", model, tmp_path / "set.zip"), writer
+    ) as process:
         os.close(writer)
         # The bar shows that it is in the middle of the work.
         drawn = os.read(reader, 4096)

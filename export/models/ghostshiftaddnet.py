@@ -12,12 +12,8 @@ from torch import Tensor, nn
 from export.models.blocks import conv_bn
 from export.operators import AdderConv2d, ShiftConv2d
 
-# Exponents that the contract's 4-bit code tells apart: every shift weight packs into a nibble.
-_NIBBLE_SPAN = 7
-# With AdderNet's own 0.2 training drove the weights five deviations away from the inputs. There
-# |x - w| is linear in x and the clipped gradient saturated: a layer of signs. At a tenth of it the
-# weights stay where the inputs are.
-_ADDER_ETA = 0.02
+# The lowest exponent of the contract's 4-bit code: every shift weight packs into a nibble.
+_NIBBLE_EXPONENT = -6
 
 
 def shift_conv(
@@ -37,8 +33,7 @@ def shift_conv(
         kernel_size // 2,
         groups=groups,
         bias=bias,
-        bits=6,
-        span=_NIBBLE_SPAN,
+        min_exponent=_NIBBLE_EXPONENT,
     )
 
 
@@ -71,7 +66,7 @@ class GhostSAModule(nn.Module):
         self.depthwise = conv_bn(
             shift_conv(intrinsic, spread, kernel_size, groups=intrinsic), spread, False
         )
-        self.adder = conv_bn(AdderConv2d(spread, ghosts, 1, eta=_ADDER_ETA), ghosts, activation)
+        self.adder = conv_bn(AdderConv2d(spread, ghosts, 1), ghosts, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         intrinsic = self.primary(x)

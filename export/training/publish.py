@@ -113,8 +113,8 @@ make evaluate MODEL={spec.name} DATA=test.zip
 
 ## Recipe
 
-Trained on CIFAR-10's training images; {recipe["held_out"]:,} of them were held out and only looked
-at, and the test images were read once, for the number above. The command:
+Trained on CIFAR-10's training images; {recipe["held_out"]:,} of them were held out to look on
+by; the test images had no part in training. The command:
 
 ```
 make train MODEL={spec.name} DATA=train.zip
