@@ -60,7 +60,9 @@ def find_python36() -> Path | None:
 
 def _pip_install(python: Path, *requirements: str) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--only-binary=:all:", *requirements]
-    subprocess.run(command, check=True, stdout=sys.stderr, timeout=600)
+    # The pip that comes with Python 3.6 fails on PIP_NO_CACHE_DIR=1.
+    variables = {key: value for key, value in os.environ.items() if key != "PIP_NO_CACHE_DIR"}
+    subprocess.run(command, check=True, stdout=sys.stderr, timeout=600, env=variables)
 
 
 def _create(base: Path) -> None:
