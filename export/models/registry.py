@@ -36,7 +36,8 @@ class ModelSpec:
         resize: length in pixels that an image's shorter side is resized to before the centre crop.
         mean, std: per RGB channel, of pixels scaled to [0, 1].
         labels: index = class.
-        weights: the shipped weights (safetensors), None where none are shipped.
+        weights: the file of the shipped weights (safetensors), which is not there before the
+            network is trained and published; None where none are meant to be shipped.
     """
 
     name: str
