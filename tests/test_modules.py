@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from export.models import MODELS, find_model
 from export.operators import AdderConv2d, ShiftConv2d, native, round_to_power_of_two
+from export.operators.batch_norm import BatchNorm2d
 from tests import cases
-from tests.implementations import case_module, output_shape
+from tests.implementations import case_module, instruction_sets, output_shape
 from tests.reference import FLOAT32_TOLERANCE, Case, Float64
 
 Derivative = Callable[[Float64, Float64], Float64]
@@ -194,8 +196,12 @@ def test_adder_gradients_without_the_native_kernels(no_native_kernels: None, cas
     check_gradients(case, case_module(case), adder_by_input, adder_by_weight)
 
 
+@pytest.mark.parametrize("isa", instruction_sets())
 @pytest.mark.parametrize("shape", [(4097, 70, 33), (3, 4608, 5), (1, 1, 1), (257, 16, 130)])
-def test_native_kernels_agree_with_torch(native_kernels: None, shape: tuple[int, int, int]) -> None:
+def test_native_kernels_agree_with_torch(
+    native_kernels: None, monkeypatch: pytest.MonkeyPatch, isa: str, shape: tuple[int, int, int]
+) -> None:
+    monkeypatch.setenv("SHIFTADD_CPU_ISA", isa)
     rows, depth, outputs = shape
     x, w, grad = torch.randn(rows, depth), torch.randn(outputs, depth), torch.randn(rows, outputs)
     forward = torch.stack([(x.double() - row).abs().sum(1) for row in w.double()], 1)
@@ -209,6 +215,36 @@ def test_native_kernels_agree_with_torch(native_kernels: None, shape: tuple[int,
     assert_equal_in_norm(y, -forward.numpy(), forward.numpy(), FLOAT32_TOLERANCE)
     got = native.adder_input_grad(x, w, grad)
     assert_equal_in_norm(got, by_x.numpy(), magnitude.numpy(), FLOAT32_TOLERANCE)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [(9, 64, 16, 16), (5, 37, 3, 1), (3, 1, 2, 2)])
+def test_native_batch_norm_agrees_with_torch_in_float64(
+    native_kernels: None, threads: int, shape: tuple[int, int, int, int]
+) -> None:
+    torch.set_num_threads(threads)
+    mine, exact = BatchNorm2d(shape[1]), nn.BatchNorm2d(shape[1]).double()
+    nn.init.normal_(mine.weight)
+    nn.init.normal_(mine.bias)
+    exact.load_state_dict(mine.state_dict())
+    x = (3 * torch.randn(shape) + 1).to(memory_format=torch.channels_last)
+    grad = torch.randn(shape)
+    with mock.patch.object(native, "batch_norm_backward", wraps=native.batch_norm_backward) as used:
+        got_x, got = gradients(mine, x, grad)
+    assert used.call_count == 1
+    expected_x, expected = gradients(exact, x.double(), grad.double())
+    # What is added up: the output's gradient, by weight and inverse deviation for the input's.
+    size = grad.double().abs()
+    scale = exact.weight.detach().abs() / x.double().var((0, 2, 3), correction=0).sqrt()
+    magnitude = (size * scale[:, None, None]).numpy()
+    assert_equal_in_norm(got_x, expected_x.numpy(), magnitude, FLOAT32_TOLERANCE)
+    for name in ("weight", "bias"):
+        magnitude = size.sum((0, 2, 3)).numpy()
+        assert_equal_in_norm(got[name], expected[name].numpy(), magnitude, FLOAT32_TOLERANCE)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        torch.testing.assert_close(
+            mine.get_buffer(name).double(), exact.get_buffer(name).double(), rtol=1e-6, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("groups", [1, 3])

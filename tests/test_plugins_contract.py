@@ -68,7 +68,7 @@ def test_contract_and_codec() -> None:
 
 @pytest.fixture(scope="module")
 def kernels_program() -> Path:
-    skipped = {"adder_training.cpp"}
+    skipped = {"adder_training.cpp", "batch_norm_training.cpp"}
     if platform.machine() != "x86_64":
         skipped |= X86_FLAGS.keys()
     sources = [s for s in sorted(KERNELS.glob("*.cpp")) if s.name not in skipped]

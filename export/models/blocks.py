@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.operators.batch_norm import BatchNorm2d
+
 
 def make_divisible(value: float, divisor: int = 4) -> int:
     """`value` rounded to a multiple of `divisor`, never by more than 10 % down (MobileNetV2)."""
@@ -28,5 +30,5 @@ class SqueezeExcite(nn.Module):
 
 def conv_bn(conv: nn.Module, channels: int, activation: bool = True) -> nn.Sequential:
     """A convolution-like layer, its BatchNorm and, where asked for, a ReLU."""
-    layers = [conv, nn.BatchNorm2d(channels)]
+    layers = [conv, BatchNorm2d(channels)]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if activation else []))

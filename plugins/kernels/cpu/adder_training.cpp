@@ -3,18 +3,22 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <exception>
-#include <functional>
-#include <thread>
 #include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
+#include "share_rows.h"
+
 namespace {
 
 constexpr int kRowTile = 4;       // rows of x that share one load of the weights
+constexpr int kWideRowTile = 8;   // of a 512-bit kernel, which has twice the registers
 constexpr int kOutputTile = 16;   // two 8-float vectors of outputs: 4 x 2 accumulators stay in registers
 constexpr int kDepthTile = 8;     // one vector of inputs: 4 values and 4 accumulators stay in registers
 
@@ -169,40 +173,120 @@ SHIFTADD_AVX2 void input_grad_avx2(const Problem& p, std::int64_t begin, std::in
   for (; r < end; ++r) input_grad_tile_avx2<1>(p, r);
 }
 
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#define SHIFTADD_AVX512 __attribute__((target("avx512f,avx512dq")))
+
+template <int Rows>
+SHIFTADD_AVX512 void forward_tile_avx512(const Problem& p, std::int64_t r) {
+  const float* x = p.x + r * p.depth;
+  for (std::int64_t m0 = 0; m0 < p.outputs; m0 += 2 * kOutputTile) {
+    const std::int64_t count = std::min<std::int64_t>(2 * kOutputTile, p.outputs - m0);
+    const float* w0 = p.packed + m0 * p.depth;
+    const float* w1 = count > kOutputTile ? w0 + kOutputTile * p.depth : w0;
+    __m512 sum[Rows][2];
+    for (int i = 0; i < Rows; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+    for (std::int64_t k = 0; k < p.depth; ++k) {
+      const __m512 low = _mm512_loadu_ps(w0 + k * kOutputTile);
+      const __m512 high = _mm512_loadu_ps(w1 + k * kOutputTile);
+      for (int i = 0; i < Rows; ++i) {
+        const __m512 value = _mm512_set1_ps(x[i * p.depth + k]);
+        sum[i][0] = _mm512_sub_ps(sum[i][0], _mm512_abs_ps(_mm512_sub_ps(low, value)));
+        sum[i][1] = _mm512_sub_ps(sum[i][1], _mm512_abs_ps(_mm512_sub_ps(high, value)));
+      }
+    }
+    const std::uint32_t keep = count == 32 ? 0xffffffffu : (1u << count) - 1;
+    for (int i = 0; i < Rows; ++i) {
+      float* y = p.out + (r + i) * p.outputs + m0;
+      _mm512_mask_storeu_ps(y, static_cast<__mmask16>(keep), sum[i][0]);
+      if (count > kOutputTile) {
+        _mm512_mask_storeu_ps(y + kOutputTile, static_cast<__mmask16>(keep >> 16), sum[i][1]);
+      }
+    }
+  }
+}
+
+// A vector of 16 inputs takes two packs of 8; where the second is missing its lanes are not stored.
+template <int Rows>
+SHIFTADD_AVX512 void input_grad_tile_avx512(const Problem& p, std::int64_t r) {
+  // VRANGEPS, "lesser magnitude, first operand's sign": clip(d, -1, 1) in one instruction.
+  constexpr int kLesserMagnitude = 2;
+  const __m512 one = _mm512_set1_ps(1.0f);
+  const float* gy = p.gy + r * p.outputs;
+  for (std::int64_t k0 = 0; k0 < p.depth; k0 += 2 * kDepthTile) {
+    const std::int64_t count = std::min<std::int64_t>(2 * kDepthTile, p.depth - k0);
+    const __mmask16 keep = static_cast<__mmask16>((1u << count) - 1);
+    const float* low = p.packed + k0 * p.outputs;
+    const float* high = count > kDepthTile ? low + kDepthTile * p.outputs : low;
+    __m512 x[Rows];
+    __m512 sum[Rows];
+    for (int i = 0; i < Rows; ++i) {
+      x[i] = _mm512_maskz_loadu_ps(keep, p.x + (r + i) * p.depth + k0);
+      sum[i] = _mm512_setzero_ps();
+    }
+    for (std::int64_t m = 0; m < p.outputs; ++m) {
+      const __m512 weight =
+          _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low + m * kDepthTile)),
+                             _mm256_loadu_ps(high + m * kDepthTile), 1);
+      for (int i = 0; i < Rows; ++i) {
+        const __m512 clipped =
+            _mm512_range_ps(_mm512_sub_ps(weight, x[i]), one, kLesserMagnitude);
+        sum[i] = _mm512_fmadd_ps(clipped, _mm512_set1_ps(gy[i * p.outputs + m]), sum[i]);
+      }
+    }
+    for (int i = 0; i < Rows; ++i) {
+      _mm512_mask_storeu_ps(p.out + (r + i) * p.depth + k0, keep, sum[i]);
+    }
+  }
+}
+
+SHIFTADD_AVX512 void forward_avx512(const Problem& p, std::int64_t begin, std::int64_t end) {
+  std::int64_t r = begin;
+  for (; r + kWideRowTile <= end; r += kWideRowTile) forward_tile_avx512<kWideRowTile>(p, r);
+  for (; r < end; ++r) forward_tile_avx512<1>(p, r);
+}
+
+SHIFTADD_AVX512 void input_grad_avx512(const Problem& p, std::int64_t begin, std::int64_t end) {
+  std::int64_t r = begin;
+  for (; r + kWideRowTile <= end; r += kWideRowTile) input_grad_tile_avx512<kWideRowTile>(p, r);
+  for (; r < end; ++r) input_grad_tile_avx512<1>(p, r);
+}
+
+// SHIFTADD_CPU_ISA narrows the choice to one, as it does for inference.
+bool is_wanted(const char* isa) {
+  const char* wanted = std::getenv("SHIFTADD_CPU_ISA");
+  return wanted == nullptr || std::strcmp(wanted, isa) == 0;
+}
+
+bool uses_avx512() {
+  return is_wanted("avx512") && __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512dq");
+}
+
+bool uses_avx2() {
+  return is_wanted("avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 #endif
 
 RangeKernel forward_kernel() {
 #if defined(__x86_64__)
-  if (has_avx2()) return forward_avx2;
+  if (uses_avx512()) return forward_avx512;
+  if (uses_avx2()) return forward_avx2;
 #endif
   return forward_portable;
 }
 
 RangeKernel input_grad_kernel() {
 #if defined(__x86_64__)
-  if (has_avx2()) return input_grad_avx2;
+  if (uses_avx512()) return input_grad_avx512;
+  if (uses_avx2()) return input_grad_avx2;
 #endif
   return input_grad_portable;
 }
 
-// Threads are started a call: a training step's layer takes milliseconds, a start some ten microseconds.
 void run_rows(RangeKernel kernel, const Problem& p, std::int64_t rows, int threads) {
-  const std::int64_t tiles = (rows + kRowTile - 1) / kRowTile;
-  const std::int64_t workers = std::max<std::int64_t>(1, std::min<std::int64_t>(threads, tiles));
-  const std::int64_t share = (tiles + workers - 1) / workers * kRowTile;
-  std::vector<std::thread> pool;
-  for (std::int64_t i = 1; i < workers; ++i) {
-    const std::int64_t begin = std::min(rows, i * share);
-    const std::int64_t end = std::min(rows, begin + share);
-    try {
-      pool.emplace_back(kernel, std::cref(p), begin, end);
-    } catch (const std::exception&) {  // no thread to be had: this one does the work
-      kernel(p, begin, end);
-    }
-  }
-  kernel(p, 0, std::min(rows, share));
-  for (std::thread& worker : pool) worker.join();
+  const std::int64_t workers = shiftadd::cpu::worker_count(rows, kWideRowTile, threads);
+  shiftadd::cpu::share_rows(
+      rows, kWideRowTile, workers,
+      [&](std::int64_t, std::int64_t begin, std::int64_t end) { kernel(p, begin, end); });
 }
 
 }  // namespace
