@@ -80,6 +80,25 @@ def test_training_starts_from_given_weights(images: Path, tmp_path: Path) -> Non
     assert not torch.equal(start["head.1.running_mean"], end["head.1.running_mean"])
 
 
+def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "start.safetensors"
+    spec = find_model("ghostshiftaddnet")
+    start = spec.build().double()
+    save_file({k: v.float() for k, v in start.state_dict().items()}, weights)
+    done = _train(
+        images, tmp_path, "--epochs", "1", "--learning-rate", "0", "--weights", str(weights)
+    )
+    assert done.returncode == 0, done.stderr
+    end = load_file(tmp_path / "ghostshiftaddnet" / "model.safetensors")
+
+    pixels, _, _ = load_images(images, 32)
+    train_set, _ = split(len(pixels), 8, Recipe().seed)
+    inputs = Normalize(spec.mean, spec.std)(pixels[train_set])
+    with torch.no_grad():
+        expected = start.get_submodule("stem.0")(inputs.double()).mean((0, 2, 3))
+    torch.testing.assert_close(end["stem.1.running_mean"].double(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_unreadable_data_is_one_line(tmp_path: Path) -> None:
     done = _train(tmp_path / "nowhere", tmp_path)
     assert done.returncode == 2
