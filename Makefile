@@ -25,7 +25,7 @@ EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors')
 # A photograph that scikit-image carries: Chelsea the cat.
 PHOTO = $(shell $(PY) -c 'import skimage.data, pathlib; print(pathlib.Path(skimage.data.__file__).with_name("chelsea.png"))')
 
-.PHONY: help setup export plugins infer validate evaluate train demo test lint clean
+.PHONY: help setup export plugins infer validate evaluate train demo test lint clean need-IMAGE need-DATA FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,23 +59,29 @@ $(LIBRARY): $(READY) $(PLUGIN_SOURCES)
 export: $(READY)  ## write build/models/MODEL.onnx (TARGET, CHECKPOINT, OUT)
 	@$(PY) -m export $(MODEL) --target $(TARGET) --out $(OUT) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
 
-$(OUT)/$(MODEL)$(SUFFIX).onnx: $(READY) $(EXPORT_SOURCES) $(CHECKPOINT)
+# Other weights may have given the file that is there, so a CHECKPOINT is always exported again.
+$(OUT)/$(MODEL)$(SUFFIX).onnx: $(READY) $(EXPORT_SOURCES) $(if $(CHECKPOINT),FORCE)
 	@$(MAKE) --no-print-directory export ARGS=
 
-infer: $(MODEL_FILE) $(LIBRARY)  ## classify IMAGE with MODEL
-	@test -n "$(IMAGE)" || { echo "infer: set IMAGE=file-or-folder" >&2; exit 2; }
-	@$(PY) runtime/infer.py $(MODEL_FILE) $(IMAGE) $(ARGS)
+infer: need-IMAGE $(MODEL_FILE) $(LIBRARY)  ## classify IMAGE with MODEL
+	@$(PY) runtime/infer.py $(MODEL_FILE) "$(IMAGE)" $(ARGS)
 
 validate: $(MODEL_FILE) $(LIBRARY)  ## compare MODEL's file with PyTorch, layer by layer; report in build/reports/
 	@$(PY) -m export.validation $(MODEL) --model-file $(MODEL_FILE) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
 
-evaluate: $(MODEL_FILE) $(LIBRARY)  ## top-1 and top-5 of MODEL over DATA, an ImageFolder (folder or zip)
-	@test -n "$(DATA)" || { echo "evaluate: set DATA=folder-or-zip (ImageFolder layout: class_name/image)" >&2; exit 2; }
-	@$(PY) runtime/evaluate.py $(MODEL_FILE) $(DATA) $(ARGS)
+evaluate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## top-1 and top-5 of MODEL over DATA, an ImageFolder (folder or zip)
+	@$(PY) runtime/evaluate.py $(MODEL_FILE) "$(DATA)" $(ARGS)
 
-train: $(LIBRARY)  ## train MODEL on DATA by the shipped recipe; resumes from build/training/
-	@test -n "$(DATA)" || { echo "train: set DATA=folder-or-zip (CIFAR-10's training images)" >&2; exit 2; }
-	@$(PY) -m export.training.train $(MODEL) --data $(DATA) $(ARGS)
+train: need-DATA $(LIBRARY)  ## train MODEL on DATA by the shipped recipe; resumes from build/training/
+	@$(PY) -m export.training.train $(MODEL) --data "$(DATA)" $(ARGS)
+
+need-IMAGE:
+	@test -n "$(IMAGE)" || { echo "set IMAGE=file-or-folder" >&2; exit 2; }
+
+need-DATA:
+	@test -n "$(DATA)" || { echo "set DATA=folder-or-zip (ImageFolder layout: class_name/image)" >&2; exit 2; }
+
+FORCE:
 
 demo: export $(LIBRARY)  ## the whole way: set up, export, build, check against PyTorch, classify a photo
 	@$(MAKE) --no-print-directory validate

@@ -58,6 +58,9 @@ def leave(
     except ShiftAddError as error:
         complain(str(error))
         code = BAD_INPUT
+    except ImportError as error:
+        complain("{} (install numpy, pillow and onnxruntime with pip)".format(error))
+        code = BAD_INPUT
     except KeyboardInterrupt:
         # A second one is not to interrupt the leaving.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -166,8 +166,12 @@ def _decoded(
     pool = ThreadPoolExecutor(max_workers=_DECODERS)
 
     def prepare(i: int) -> "FloatArray":
-        image: "FloatArray" = session.prepare([data.open(i)])[0]
-        return image
+        image = data.open(i)
+        try:
+            prepared: "FloatArray" = session.prepare([image])[0]
+        except DataError as error:
+            raise DataError("{}: {}".format(data.samples[i][0], error)) from error
+        return prepared
 
     try:
         for first in range(0, len(indices), batch_size):

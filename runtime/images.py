@@ -175,7 +175,8 @@ class ImageFolder:
     def _names_in_zip(self) -> List[str]:
         try:
             names = self._archive().namelist()
-        except zipfile.BadZipFile:
+        # A damaged directory: an unknown version or compression, a name that is no text.
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):
             raise DataError(
                 "{}: not a data set: neither a folder nor a complete zip".format(self.path)
             ) from None

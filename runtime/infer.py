@@ -103,12 +103,13 @@ def _classify(session: "Session", file: str, top_k: int) -> Result:
     from runtime.session import top
 
     start = time.perf_counter()
+    image = open_image(file, file)
     try:
-        prepared = session.prepare([open_image(file, file)])
+        prepared = session.prepare([image])
         ready = time.perf_counter()
         logits = session.run(prepared)
-    except ModelError as error:
-        raise ModelError("{}: {}".format(file, error)) from error
+    except (DataError, ModelError) as error:
+        raise type(error)("{}: {}".format(file, error)) from error
     end = time.perf_counter()
     predictions = top(logits[0], session.metadata.labels, top_k)
     return Result(file, predictions, 1e3 * (ready - start), 1e3 * (end - ready))

@@ -12,7 +12,7 @@ TARGETS = ("jetson-nano", "portable", "standard")
 
 
 class Metadata(NamedTuple):
-    """The parsed entries; see the README for what each means.
+    """The parsed entries; the keys in the file are `PREFIX` and the same names.
 
     `input_size` is (C, H, W) in pixels, `resize` the length in pixels that an image's shorter side
     is brought to before the centre crop, `mean` and `std` stand for RGB scaled to [0, 1].

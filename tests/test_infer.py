@@ -356,3 +356,20 @@ def test_every_runtime_file_compiles(python: Path) -> None:
         "for path in sys.argv[1:]: compile(open(path, encoding='utf-8').read(), path, 'exec')"
     )
     subprocess.run([python, "-W", "error", "-c", check, *files], check=True, timeout=60)
+
+
+def test_a_sliver_in_a_folder_is_named(python: Path, model: Path, image: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (1, 160_000)).save(image.parent / "sliver.png")
+    result = run(python, "infer.py", model, image.parent, "--json")
+    assert_refused(result, "sliver.png", "too elongated", code=1)
+    assert [record["file"] for record in records(result.stdout)] == [str(image)]
+
+
+def test_a_missing_package_is_one_line(
+    python: Path, model: Path, image: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "PIL.py").write_text("raise ImportError(\"No module named 'PIL'\")")
+    result = run(python, "infer.py", model, image, PYTHONPATH=str(tmp_path))
+    assert_refused(result, "PIL", "pip")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from export.models import MODELS, find_model
 from export.operators import AdderConv2d, ShiftConv2d, native, round_to_power_of_two
 from export.operators.batch_norm import BatchNorm2d
+from runtime.errors import ShiftAddError
 from tests import cases
 from tests.implementations import case_module, instruction_sets, output_shape
 from tests.reference import FLOAT32_TOLERANCE, Case, Float64
@@ -245,6 +246,25 @@ def test_native_batch_norm_agrees_with_torch_in_float64(
         torch.testing.assert_close(
             mine.get_buffer(name).double(), exact.get_buffer(name).double(), rtol=1e-6, atol=1e-6
         )
+
+
+def test_batch_norm_refuses_one_value_a_channel(native_kernels: None) -> None:
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        BatchNorm2d(4)(torch.randn(1, 4, 1, 1))
+
+
+def test_foreign_library_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "libshiftadd_ort.so"
+    monkeypatch.setenv("SHIFTADD_ORT_LIBRARY", str(path))
+    native.training_library.cache_clear()
+    with pytest.raises(ShiftAddError, match="no such file"):
+        native.training_library()
+    path.write_bytes(b"no library")
+    with pytest.raises(ShiftAddError, match="make plugins"):
+        native.training_library()
+    native.training_library.cache_clear()
 
 
 @pytest.mark.parametrize("groups", [1, 3])

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.implementations import instruction_sets
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cpu"
 FOLDER = REPOSITORY / "build" / "tests"
@@ -20,11 +22,13 @@ FLAGS = [
     *("-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
 ]
+TRAINING = sorted(KERNELS.glob("*_training.cpp"))
 INCLUDES = [f"-I{REPOSITORY / 'plugins' / 'include'}", f"-I{KERNELS}"]
 # Flags of the sources for one instruction set, as in plugins/CMakeLists.txt.
 X86_FLAGS = {
     "micro_kernels_avx2.cpp": ["-mavx2", "-mfma"],
     "micro_kernels_avx512.cpp": ["-mavx512f", "-mavx2", "-mfma", "-Wno-error"],
+    "adder_training.cpp": ["-Wno-error"],
 }
 
 
@@ -68,7 +72,7 @@ def test_contract_and_codec() -> None:
 
 @pytest.fixture(scope="module")
 def kernels_program() -> Path:
-    skipped = {"adder_training.cpp", "batch_norm_training.cpp"}
+    skipped = {source.name for source in TRAINING}
     if platform.machine() != "x86_64":
         skipped |= X86_FLAGS.keys()
     sources = [s for s in sorted(KERNELS.glob("*.cpp")) if s.name not in skipped]
@@ -79,3 +83,20 @@ def kernels_program() -> Path:
 
 def test_kernels_stay_within_their_arrays(kernels_program: Path) -> None:
     assert " 0 failures" in run(kernels_program)
+
+
+@pytest.fixture(scope="module")
+def training_program() -> Path:
+    # The loader chooses between clones before the sanitizers are up.
+    flag = "-DSHIFTADD_CLONES="
+    objects = [compile_object(s, flag, *X86_FLAGS.get(s.name, [])) for s in TRAINING]
+    test = compile_object(REPOSITORY / "tests" / "cpp" / "training_test.cpp")
+    return link("training_test", [*objects, test])
+
+
+@pytest.mark.parametrize("isa", instruction_sets())
+def test_training_kernels_stay_within_their_arrays(
+    training_program: Path, monkeypatch: pytest.MonkeyPatch, isa: str
+) -> None:
+    monkeypatch.setenv("SHIFTADD_CPU_ISA", isa)
+    assert " 0 failures" in run(training_program)

@@ -116,3 +116,14 @@ def test_a_machine_without_apt_is_told_what_to_set(
     assert "set ONNXRUNTIME_INCLUDE_DIR to the folder of onnxruntime_c_api.h" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "headers").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ONNXRUNTIME_INCLUDE_DIR", raising=False)
+    monkeypatch.setattr(fetch_headers, "SYSTEM_FOLDERS", ())
+    (tmp_path / "precious").write_text("mine")
+    assert fetch_headers.main([str(tmp_path)]) == 2
+    assert f"{tmp_path} is there and holds something else" in capsys.readouterr().err
+    assert (tmp_path / "precious").read_text() == "mine"

@@ -41,7 +41,7 @@ def check_model(model: onnx.ModelProto) -> None:
                 f"{_title(node)}: the contract has no such operator in version {CONTRACT_VERSION}"
             )
         _check_attributes(node)
-        _check_weights(editor, node, channels.get(node.input[0]))
+        _check_weights(editor, node, channels.get(node.input[0]) if node.input else None)
     _check_version(model, editor)
 
 

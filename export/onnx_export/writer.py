@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import onnx
 
-from runtime.errors import ShiftAddError, reason
+from export.files import replace_file
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> int:
@@ -17,14 +16,5 @@ def write_model(model: onnx.ModelProto, path: Path) -> int:
     line, where the file cannot be written; an older one is then left as it was.
     """
     content = model.SerializeToString(deterministic=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_bytes(content)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise ShiftAddError(f"{path}: cannot write the model: {reason(error)}") from error
+    replace_file(path, content, "model")
     return len(content)

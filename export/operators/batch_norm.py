@@ -42,18 +42,19 @@ class _NativeBatchNorm(torch.autograd.Function):
 class BatchNorm2d(nn.BatchNorm2d):
     """torch.nn.BatchNorm2d, the same numbers: [N, C, H, W] to the same (arXiv 1502.03167).
 
-    In training the operator library serves dense float32 tensors of a CPU; everything else, and all
-    where the library has not been built, goes PyTorch's way.
+    In training the operator library serves float32 tensors of a CPU; everything else, and all where
+    the library has not been built, goes PyTorch's way.
     """
 
     def _is_served(self, x: Tensor) -> bool:
-        trains = self.training and torch.is_grad_enabled() and self.affine
-        return trains and self.momentum is not None and native.serves(x, self.weight)
+        trains = self.training and torch.is_grad_enabled() and x.dim() == 4
+        plain = self.affine and self.momentum is not None
+        # PyTorch refuses a batch of one value a channel.
+        return trains and plain and x.numel() > x.shape[1] and native.serves(x, self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self._is_served(x):
             return super().forward(x)
-        self._check_input_dim(x)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         out: Tensor = _NativeBatchNorm.apply(

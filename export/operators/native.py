@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from runtime.errors import ShiftAddError, reason
+
 _DEFAULT = Path(__file__).resolve().parents[2] / "build" / "plugins" / "libshiftadd_ort.so"
 
 
@@ -17,12 +19,24 @@ _DEFAULT = Path(__file__).resolve().parents[2] / "build" / "plugins" / "libshift
 def training_library() -> ctypes.CDLL | None:
     """The library that SHIFTADD_ORT_LIBRARY names or `make plugins` built; None where neither is.
 
-    Raises OSError where a file is there and cannot be loaded.
+    Raises ShiftAddError where a named file is not there, or a file is no library of this version.
     """
-    path = Path(os.environ.get("SHIFTADD_ORT_LIBRARY", _DEFAULT))
+    named = os.environ.get("SHIFTADD_ORT_LIBRARY")
+    path = Path(named) if named else _DEFAULT
     if not path.is_file():
+        if named:
+            raise ShiftAddError(f"SHIFTADD_ORT_LIBRARY: no such file: {named}")
         return None
-    library = ctypes.CDLL(str(path))
+    try:
+        return _declare(ctypes.CDLL(str(path)))
+    except (OSError, AttributeError) as error:
+        raise ShiftAddError(
+            f"{path}: not this version's operator library; build it with `make plugins` "
+            f"({reason(error)})"
+        ) from error
+
+
+def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     library.shiftadd_adder_forward_f32.argtypes = [pointer] * 3 + [size] * 3 + [ctypes.c_int]
     library.shiftadd_adder_input_grad_f32.argtypes = [pointer] * 4 + [size] * 3 + [ctypes.c_int]

@@ -77,7 +77,7 @@ class ShiftConv2d(ConvLayer):
         if mode not in ("q", "ps"):
             raise ValueError(f'mode must be "q" or "ps", got {mode!r}')
         if not 2 <= bits <= 6:
-            raise ValueError(f"bits must be 2 to 6 (exponents down to -31), got {bits}")
+            raise ValueError(f"bits must be 2 to 6 (exponents down to -30), got {bits}")
         lowest = -(2 ** (bits - 1) - (1 if mode == "q" else 2))
         self.min_exponent = max(lowest, -30) if min_exponent is None else min_exponent
         if not -30 <= self.min_exponent <= 0:

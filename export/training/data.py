@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from runtime.errors import DataError
 from runtime.images import ImageFolder
 
 _CROP_PADDING = 4
@@ -20,7 +21,7 @@ _CROP_PADDING = 4
 def load_images(path: Path, size: int) -> tuple[Tensor, Tensor, list[str]]:
     """All images of an ImageFolder (folder or zip): uint8 [N, size, size, 3], labels, class names.
 
-    Raises runtime.errors.DataError for an unreadable set, ValueError for images of another size.
+    Raises runtime.errors.DataError for an unreadable set and for images of another size.
     """
     folder = ImageFolder(str(path))
     images = np.empty((len(folder), size, size, 3), np.uint8)
@@ -29,7 +30,7 @@ def load_images(path: Path, size: int) -> tuple[Tensor, Tensor, list[str]]:
         pixels = np.asarray(folder.open(i))
         if pixels.shape != images.shape[1:]:
             name = folder.samples[i][0]
-            raise ValueError(f"{name}: expected {size}x{size} pixels, got {pixels.shape[:2]}")
+            raise DataError(f"{name}: expected {size}x{size} pixels, got {pixels.shape[:2]}")
         images[i] = pixels
 
     with ThreadPoolExecutor(2) as pool:

@@ -8,22 +8,26 @@ the same command that a user would give.
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import datetime
 import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from export.models import ModelSpec, find_model
+from export.files import replace_file
+from export.models import MODELS, ModelSpec
 from export.models.complexity import Complexity, measure
 from export.operators import ShiftConv2d, round_to_power_of_two
+from export.training.train import Recipe, TrainingError, load_training_state
+from runtime.commandline import FINE, Parser, leave, show
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -49,38 +53,50 @@ def _half_latent(layer: ShiftConv2d) -> Tensor:
     power = round_to_power_of_two(latent, layer.min_exponent, span=layer.span)
     half = latent.half()
     kept = round_to_power_of_two(half.float(), layer.min_exponent, span=layer.span) == power
-    return torch.where(kept, half, power.half())
+    mixed = torch.where(kept, half, power.half())
+    acts = round_to_power_of_two(mixed.float(), layer.min_exponent, span=layer.span)
+    # A power below float16's least, 2^-24, would be lost.
+    return mixed if torch.equal(acts, power) else latent
 
 
-def write_weights(spec: ModelSpec, checkpoint: Path) -> dict[str, Any]:
-    """Writes `spec.weights` from a training checkpoint; returns the recipe it was trained by."""
-    if spec.weights is None:
-        raise ValueError(f"{spec.name}: no weights are shipped for it")
-    state = torch.load(checkpoint, weights_only=True)
+def compact_weights(spec: ModelSpec, checkpoint: Path) -> tuple[bytes, dict[str, Any]]:
+    """A finished training's weights as a safetensors file, and the recipe it was trained by."""
+    state = load_training_state(checkpoint)
     recipe: dict[str, Any] = state["recipe"]
     if state["epoch"] < recipe["epochs"]:
-        raise ValueError(
+        raise TrainingError(
             f"{checkpoint}: training is at epoch {state['epoch']} of {recipe['epochs']}"
+        )
+    if not state.get("settled"):
+        raise TrainingError(
+            f"{checkpoint}: its BatchNorm statistics are not final; go on with the training"
         )
     model = spec.build()
     model.load_state_dict(state["model"])
-    spec.weights.parent.mkdir(exist_ok=True)
-    aside = spec.weights.with_suffix(".tmp")
-    save_file(compact_state(model), aside, metadata={"recipe": json.dumps(recipe)})
-    aside.replace(spec.weights)
-    return recipe
+    return save(compact_state(model), metadata={"recipe": json.dumps(recipe)}), recipe
 
 
-def evaluate(spec: ModelSpec, test: Path) -> dict[str, Any]:
-    """Exports the shipped weights and measures the file over `test`: evaluate.py's report."""
+def evaluate(spec: ModelSpec, weights: bytes, test: Path) -> dict[str, Any]:
+    """Exports a network of these weights and measures the file over `test`: evaluate.py's report.
+
+    What the two commands complain of goes to stderr as they say it.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        export = [sys.executable, "-m", "export", spec.name, "--out", folder]
-        subprocess.run(export, check=True, cwd=_REPOSITORY, stdout=subprocess.DEVNULL)
+        checkpoint = Path(folder) / "weights.safetensors"
+        checkpoint.write_bytes(weights)
+        export = [sys.executable, "-m", "export", spec.name, "--checkpoint", str(checkpoint)]
+        _run([*export, "--out", folder])
         model = str(Path(folder) / f"{spec.name}.onnx")
         command = [sys.executable, "runtime/evaluate.py", model, str(test.resolve()), "--json"]
-        done = subprocess.run(command, check=True, cwd=_REPOSITORY, stdout=subprocess.PIPE)
-    report: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(_run(command))
     return report
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=_REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise TrainingError(f"{' '.join(command[1:3])} has failed; nothing was published")
+    return done.stdout
 
 
 def card(
@@ -88,6 +104,13 @@ def card(
 ) -> str:
     """The model card, Markdown."""
     settings = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items())
+    usual = dataclasses.asdict(Recipe())
+    changed = [
+        f"--{key.replace('_', '-')} {value}"
+        for key, value in recipe.items()
+        if value != usual.get(key)
+    ]
+    options = f' ARGS="{" ".join(changed)}"' if changed else ""
     return f"""# {spec.name}
 
 {spec.summary}. Input {"x".join(map(str, spec.input_size))}, {len(spec.labels)} classes.
@@ -117,7 +140,7 @@ Trained on CIFAR-10's training images; {recipe["held_out"]:,} of them were held 
 by; the test images had no part in training. The command:
 
 ```
-make train MODEL={spec.name} DATA=train.zip
+make train MODEL={spec.name} DATA=train.zip{options}
 ```
 
 | setting | value |
@@ -126,33 +149,32 @@ make train MODEL={spec.name} DATA=train.zip
 
 SGD with Nesterov momentum, linear warm-up and cosine decay to zero, random shifts by up to four
 pixels and mirroring. During the first {recipe["small_share"]:.0%} of the epochs the images are
-scaled to {recipe["small_size"]}x{recipe["small_size"]}.
+scaled to {recipe["small_size"]}x{recipe["small_size"]}. After the last epoch the BatchNorm
+statistics are taken afresh over unaugmented training images.
 """
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.training.publish", description=__doc__.splitlines()[0]
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Raises ShiftAddError; what was published before is left then."""
+    parser = Parser(prog="python -m export.training.publish", description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a registered model")
     parser.add_argument("--training", type=Path, default=Path("build/training"))
     parser.add_argument("--test", type=Path, required=True, help="ImageFolder, a folder or a zip")
-    arguments = parser.parse_args(argv)
-    try:
-        spec = find_model(arguments.model)
-        recipe = write_weights(spec, arguments.training / spec.name / "checkpoint.pt")
-        report = evaluate(spec, arguments.test)
-    except (KeyError, ValueError, OSError, subprocess.CalledProcessError) as error:
-        print(f"publish: {error.args[0] if len(error.args) == 1 else error}", file=sys.stderr)
-        return 2
+    options = parser.parse_args(argv)
+    shipped = [name for name, spec in MODELS.items() if spec.weights is not None]
+    if options.model not in shipped:
+        parser.error(f"no weights are shipped for {options.model!r}, only for {', '.join(shipped)}")
+    spec = MODELS[options.model]
     assert spec.weights is not None
+    weights, recipe = compact_weights(spec, options.training / spec.name / "checkpoint.pt")
+    report = evaluate(spec, weights, options.test)
     cost = measure(spec.build(), spec.input_size)
-    text = card(spec, cost, recipe, report, spec.weights.stat().st_size)
-    spec.weights.with_suffix(".md").write_text(text)
-    print(f"{spec.weights}: top-1 {report['top1']:.2%} of {report['images']:,}")
-    return 0
+    text = card(spec, cost, recipe, report, len(weights))
+    replace_file(spec.weights, weights, "weights")
+    replace_file(spec.weights.with_suffix(".md"), text.encode(), "card")
+    show(f"{spec.weights}: top-1 {report['top1']:.2%} of {report['images']:,}")
+    return FINE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

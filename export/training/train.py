@@ -10,12 +10,11 @@ for looking on; the test set is not read here.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from export.checkpoint import load_model
-from export.models import find_model
+from export.models import MODELS, find_model
 from export.training.data import (
     Normalize,
     augmented_batches,
@@ -36,9 +35,26 @@ from export.training.data import (
     reflect_pad,
     split,
 )
-from runtime.errors import ShiftAddError
+from runtime.commandline import FINE, Parser, leave
+from runtime.errors import DataError, ShiftAddError, reason
 
 _SETTLING_IMAGES = 12_800  # a hundred batches
+
+
+class TrainingError(ShiftAddError):
+    """A training that cannot start, go on or be used; one line."""
+
+
+def load_training_state(checkpoint: Path) -> dict[str, Any]:
+    """What `Trainer.save` wrote, on the CPU; TrainingError for anything else."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    # Foreign bytes make the reader raise nearly everything, from EOFError to AttributeError.
+    except Exception as error:
+        raise TrainingError(f"{checkpoint}: not a readable checkpoint: {reason(error)}") from error
+    if not isinstance(state, dict) or not {"model", "optimizer", "epoch", "recipe"} <= state.keys():
+        raise TrainingError(f"{checkpoint}: not a checkpoint of a training")
+    return state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +110,16 @@ class Trainer:
         )
         images, labels, classes = load_images(data, self.spec.input_size[1])
         if tuple(classes) != self.spec.labels:
-            raise ValueError(f"{data}: its classes are {classes}, not {list(self.spec.labels)}")
+            raise DataError(f"{data}: its classes are {classes}, not {list(self.spec.labels)}")
         self.images, self.labels = images, labels.to(self.device)
         self.padded = reflect_pad(images)
         self.normalize = Normalize(self.spec.mean, self.spec.std)
         self.train_set, self.held_out = split(len(images), recipe.held_out, recipe.seed)
+        if not len(self.held_out) or len(self.train_set) < recipe.batch_size:
+            raise TrainingError(
+                f"{data}: {len(self.train_set)} images to train on and {len(self.held_out)} held "
+                f"out; needed are a batch of {recipe.batch_size} and at least 1"
+            )
         self.epoch = 0
 
     @property
@@ -109,15 +130,18 @@ class Trainer:
         """Goes on from the last checkpoint, if there is one of the same recipe."""
         if not self._checkpoint.exists():
             return
-        state = torch.load(self._checkpoint, weights_only=True)
+        state = load_training_state(self._checkpoint)
         if state["recipe"] != dataclasses.asdict(self.recipe):
-            raise ValueError(f"{self._checkpoint}: of another recipe; remove it to start afresh")
+            raise TrainingError(f"{self._checkpoint}: of another recipe; remove it to start afresh")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
 
-    def save(self) -> None:
-        """Writes checkpoint and weights, each aside first: an interruption leaves the old ones."""
+    def save(self, settled: bool = False) -> None:
+        """Writes checkpoint and weights, each aside first: an interruption leaves the old ones.
+
+        `settled` tells of final weights, whose statistics have been taken afresh.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         aside = self._checkpoint.with_suffix(".tmp")
         torch.save(
@@ -126,6 +150,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "epoch": self.epoch,
                 "recipe": dataclasses.asdict(self.recipe),
+                "settled": settled,
             },
             aside,
         )
@@ -165,12 +190,14 @@ class Trainer:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches from here
         self.model.train()
-        chosen = torch.from_numpy(self.train_set[:_SETTLING_IMAGES])
-        for part in tqdm(chosen.split(self.recipe.batch_size), desc="BatchNorm statistics"):
+        size = self.recipe.batch_size
+        count = min(_SETTLING_IMAGES, len(self.train_set)) // size * size  # equal batches
+        chosen = torch.from_numpy(self.train_set[:count])
+        for part in tqdm(chosen.split(size), desc="BatchNorm statistics"):
             self.model(self._inputs(self.images[part], None))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        self.save()
+        self.save(settled=True)
         print(json.dumps({"settled_held_out_top1": round(self.accuracy(self.held_out), 4)}))
 
     def _train_epoch(self) -> float:
@@ -207,7 +234,9 @@ class Trainer:
         self.optimizer.step()
         value = loss.item()
         if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} in epoch {self.epoch + 1}")
+            raise TrainingError(
+                f"the loss is {value} in epoch {self.epoch + 1}; try a lower --learning-rate"
+            )
         return value
 
     @torch.no_grad()
@@ -221,11 +250,9 @@ class Trainer:
         return right / len(chosen)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line; the options are the recipe's fields."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.training.train", description=__doc__.splitlines()[0]
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; the options are the recipe's fields. Raises ShiftAddError."""
+    parser = Parser(prog="python -m export.training.train", description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a registered model")
     parser.add_argument("--data", type=Path, required=True, help="ImageFolder, a folder or a zip")
     parser.add_argument(
@@ -239,15 +266,16 @@ def main(argv: list[str] | None = None) -> int:
         )
     arguments = vars(parser.parse_args(argv))
     name, data, out, weights = (arguments.pop(key) for key in ("model", "data", "out", "weights"))
+    if name not in MODELS:
+        parser.error(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
     try:
         trainer = Trainer(name, data, out, Recipe(**arguments), weights)
         trainer.resume()
-    except (KeyError, ValueError, OSError, ShiftAddError) as error:
-        print(f"train: {error.args[0] if error.args else error}", file=sys.stderr)
-        return 2
-    trainer.run()
-    return 0
+        trainer.run()
+    except OSError as error:
+        raise TrainingError(f"{error.filename or out}: {reason(error)}") from error
+    return FINE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,11 +82,16 @@ class LogitsResult:
 
 @dataclass
 class InputResult:
-    """Everything about one kind of input."""
+    """Everything about one kind of input.
+
+    Attributes:
+        uncompared: layers of the network that no node of the file stands for by itself.
+    """
 
     kind: str
     logits: LogitsResult
     layers: list[LayerResult]
+    uncompared: Sequence[str] = ()
 
     @property
     def passed(self) -> bool:
@@ -104,13 +109,14 @@ def compare(
     Raises ModelError where the file and the network are not of the same layers.
     """
     chains = match_layers(exported, reference)
+    uncompared = reference.missing(chain.node for chain in chains)
     total = sum(len(images) for images in inputs.values())
     results = []
     try:
         with tqdm(total=total, desc="validate", unit="image", disable=None, leave=False) as bar:
             for kind, images in inputs.items():
                 layers = [LayerResult(chain.node) for chain in chains]
-                result = InputResult(kind, LogitsResult(), layers)
+                result = InputResult(kind, LogitsResult(), layers, uncompared)
                 for batch in _batches(images):
                     _add_logits(result.logits, exported, reference, batch)
                     _add_layers(result.layers, chains, exported, reference, batch)

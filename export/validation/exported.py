@@ -112,6 +112,8 @@ class ExportedModel:
             raise ModelError(_explain(error)) from error
         if [item.name for item in session.get_inputs()] != [INPUT]:
             raise ModelError(f"the inputs are not [{INPUT!r}]: export the model again")
+        if OUTPUT not in [item.name for item in session.get_outputs()]:
+            raise ModelError(f"no output is called {OUTPUT!r}: export the model again")
         return session
 
 
@@ -119,7 +121,7 @@ def _check_contract(model: onnx.ModelProto) -> None:
     """Refuses what the operators' contract refuses: not every runtime can see all of it."""
     try:
         check_model(model)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: an initializer of no known type
         raise ModelError(one_line(error)) from error
     for node in model.graph.node:
         if model.functions and is_custom(node) and _activation(node) != "none":

@@ -7,6 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from export.files import replace_file
 from export.validation import plots, rows
 from export.validation.compare import InputResult
 from export.validation.deviation import LAYER_TOLERANCE, NETWORK_TOLERANCE
@@ -45,12 +46,10 @@ def write_report(
 
     Args:
         facts: what was compared with what, name to value.
+
+    Raises ShiftAddError where the file cannot be written.
     """
-    content = _page(title, facts, results)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(content, encoding="utf-8")
-    aside.replace(path)
+    replace_file(path, _page(title, facts, results).encode(), "report")
 
 
 def _page(title: str, facts: Mapping[str, str], results: Sequence[InputResult]) -> str:

@@ -127,6 +127,12 @@ def verdicts(results: Sequence[InputResult]) -> list[str]:
         )
     if not sentences:
         sentences.append(f"{PASS}: the logits and all {len(layers)} layers are within tolerance")
+    uncompared = results[0].uncompared
+    if uncompared:
+        sentences.append(
+            f"{len(uncompared)} other layers are taken apart in this file and were compared end to "
+            f"end only: {_some(uncompared)}"
+        )
     if silent:
         sentences.append(
             f"{len(silent)} layers answer 0 to all of these inputs, as fresh weights do: only the "

@@ -150,6 +150,13 @@ def unpack_package(target: Path) -> None:
         (work / "unpacked").replace(target)
 
 
+def _check_replaceable(target: Path) -> None:
+    """HeadersError unless `target`, which is to be replaced, is absent, empty or an older one."""
+    earlier = (target / "usr" / "include").is_dir()
+    if not earlier and target.exists() and (target.is_file() or any(target.iterdir())):
+        raise HeadersError(f"{target} is there and holds something else: name another folder")
+
+
 def find_headers(target: Path) -> Path:
     """Folder of the headers; fetches them into `target` where needed. Raises HeadersError."""
     named = os.environ.get("ONNXRUNTIME_INCLUDE_DIR")
@@ -165,6 +172,7 @@ def find_headers(target: Path) -> Path:
         return installed
     fetched = target / "usr" / "include" / "onnxruntime"
     if api_version(fetched) < OLDEST_API:
+        _check_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         unpack_package(target)
     if api_version(fetched) < OLDEST_API:

@@ -1,6 +1,7 @@
 #include "ort_api.h"
 
 #include <cstdlib>
+#include <memory>
 #include <stdexcept>
 
 #include "shiftadd/contract.h"
@@ -40,6 +41,14 @@ OrtStatus* read_sized(std::vector<T>& values, const Getter& get) {
   return status;
 }
 
+// ONNX Runtime counts the closing NUL; one within the text is the text's own.
+std::string without_nul(const std::vector<char>& text) {
+  return std::string(text.data(), text.size() - 1);
+}
+
+template <typename T>
+using Owned = std::unique_ptr<T, void(ORT_API_CALL*)(T*)>;
+
 std::vector<int64_t> shape_of(const OrtTensorTypeAndShapeInfo* info) {
   size_t rank = 0;
   check(api().table->GetDimensionsCount(info, &rank));
@@ -72,9 +81,8 @@ void check(OrtStatus* status) {
 std::vector<int64_t> tensor_shape(const OrtValue* value) {
   OrtTensorTypeAndShapeInfo* info = nullptr;
   check(api().table->GetTensorTypeAndShape(value, &info));
-  const std::vector<int64_t> shape = shape_of(info);
-  api().table->ReleaseTensorTypeAndShapeInfo(info);
-  return shape;
+  const Owned<OrtTensorTypeAndShapeInfo> owner(info, api().table->ReleaseTensorTypeAndShapeInfo);
+  return shape_of(info);
 }
 
 int64_t attribute_int(const OrtKernelInfo* info, const std::string& node, const char* name) {
@@ -100,8 +108,7 @@ std::string attribute_string(const OrtKernelInfo* info, const std::string& node,
     return api().table->KernelInfoGetAttribute_string(info, name, out, size);
   });
   if (status != nullptr) refuse_attribute(node, name, "a string", status);
-  // The size counts the closing NUL.
-  return std::string(text.data());
+  return without_nul(text);
 }
 
 std::string node_name(const OrtKernelInfo* info) {
@@ -110,7 +117,7 @@ std::string node_name(const OrtKernelInfo* info) {
   check(read_sized(text, [&](char* out, size_t* size) {
     return api().table->KernelInfo_GetNodeName(info, out, size);
   }));
-  return std::string(text.data());
+  return without_nul(text);
 }
 
 const OrtValue* constant_input(const OrtKernelInfo* info, size_t index) {
@@ -125,11 +132,10 @@ std::vector<int64_t> declared_shape(const OrtKernelInfo* info, size_t index) {
   if (api().version < kConstantInputsApi) return {};
   OrtTypeInfo* type = nullptr;
   check(api().table->KernelInfo_GetInputTypeInfo(info, index, &type));
+  const Owned<OrtTypeInfo> owner(type, api().table->ReleaseTypeInfo);
   const OrtTensorTypeAndShapeInfo* tensor = nullptr;
   check(api().table->CastTypeInfoToTensorInfo(type, &tensor));
-  const std::vector<int64_t> shape = tensor ? shape_of(tensor) : std::vector<int64_t>();
-  api().table->ReleaseTypeInfo(type);
-  return shape;
+  return tensor ? shape_of(tensor) : std::vector<int64_t>();
 }
 
 }  // namespace ort

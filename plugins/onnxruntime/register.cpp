@@ -1,4 +1,5 @@
 // The library's entry point for ONNX Runtime.
+#include <exception>
 #include <mutex>
 
 #include "custom_ops.h"
@@ -8,6 +9,12 @@
 namespace {
 
 using shiftadd::ort::api;
+
+// A failure, through an API that every version has.
+OrtStatus* refuse(const OrtApiBase* base, const char* reason) {
+  constexpr uint32_t kAnyApi = 1;
+  return base->GetApi(kAnyApi)->CreateStatus(ORT_NOT_IMPLEMENTED, reason);
+}
 
 // Creates the operator domain once. A session uses its domain for as long as it lives and nothing
 // says when the last one has gone, so domain and library stay for the life of the process (the
@@ -19,9 +26,7 @@ OrtStatus* find_domain(const OrtApiBase* base, OrtCustomOpDomain** domain) {
   if (created == nullptr) {
     shiftadd::ort::set_api(shiftadd::ort::find_api(base));
     if (api().table == nullptr) {
-      constexpr uint32_t kAnyApi = 1;
-      return base->GetApi(kAnyApi)->CreateStatus(
-          ORT_NOT_IMPLEMENTED, "shiftadd operators: expected ONNX Runtime 1.10 or newer");
+      return refuse(base, "shiftadd operators: expected ONNX Runtime 1.10 or newer");
     }
     OrtCustomOpDomain* fresh = nullptr;
     OrtStatus* status = api().table->CreateCustomOpDomain(shiftadd::kDomain, &fresh);
@@ -35,6 +40,10 @@ OrtStatus* find_domain(const OrtApiBase* base, OrtCustomOpDomain** domain) {
     }
     created = fresh;
   }
+  const OrtApi* own = base->GetApi(api().version);
+  if (own != api().table) {
+    return refuse(base, "shiftadd operators: this process has registered them with another ONNX Runtime");
+  }
   *domain = created;
   return nullptr;
 }
@@ -43,8 +52,12 @@ OrtStatus* find_domain(const OrtApiBase* base, OrtCustomOpDomain** domain) {
 
 extern "C" __attribute__((visibility("default"))) OrtStatus* ORT_API_CALL
 RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
-  OrtCustomOpDomain* domain = nullptr;
-  OrtStatus* status = find_domain(base, &domain);
-  if (status != nullptr) return status;
-  return api().table->AddCustomOpDomain(options, domain);
+  try {
+    OrtCustomOpDomain* domain = nullptr;
+    OrtStatus* status = find_domain(base, &domain);
+    if (status != nullptr) return status;
+    return api().table->AddCustomOpDomain(options, domain);
+  } catch (const std::exception& error) {
+    return refuse(base, error.what());
+  }
 }

@@ -70,12 +70,16 @@ Case draw_case(std::mt19937& random) {
   a.group = draw(0, 1) ? 1 : draw(2, 5);
   const bool depthwise = draw(0, 2) == 0;
   if (depthwise) a.group = draw(1, 20);
-  const int64_t group_channels = depthwise ? 1 : draw(1, 9);
-  const int64_t group_rows = depthwise ? draw(1, 2) : draw(1, 21);
+  // Now and then enough channels for a sum in blocks and for more than one task, and a wide plane.
+  const bool deep = !depthwise && draw(0, 5) == 0;
+  const bool wide = !deep && draw(0, 9) == 0;
+  const int64_t group_channels = depthwise ? 1 : deep ? draw(40, 70) : draw(1, 9);
+  const int64_t group_rows = depthwise ? draw(1, 2) : deep ? draw(1, 150) : draw(1, 21);
+  if (deep) a.group = 1;
   const auto extent = [&](size_t axis) {
     const int64_t window = a.dilations[axis] * (a.kernel_shape[axis] - 1) + 1;
     const int64_t least = window - a.pads[axis] - a.pads[axis + 2];
-    return std::max<int64_t>(least, 0) + draw(0, 1) * draw(0, 30);
+    return std::max<int64_t>(least, 0) + draw(0, 1) * draw(0, wide ? 120 : deep ? 6 : 30);
   };
   const std::vector<int64_t> x_shape = {draw(0, 3), a.group * group_channels, extent(0), extent(1)};
   const std::vector<int64_t> w_shape = {a.group * group_rows, group_channels, a.kernel_shape[0],

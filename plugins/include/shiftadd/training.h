@@ -10,16 +10,12 @@
 
 #include <cstdint>
 
-#if defined(_WIN32)
-#define SHIFTADD_EXPORT __declspec(dllexport)
-#else
 #define SHIFTADD_EXPORT __attribute__((visibility("default")))
-#endif
 
 extern "C" {
 
 // y[r,m] = -sum_k |x[r,k] - w[m,k]|                                    (AdderNet, arXiv 1912.13200, eq. 2)
-// Returns 0, or 1 where memory or threads could not be had (y is then undefined).
+// Returns 0, or 1 where memory could not be had (y is then undefined).
 SHIFTADD_EXPORT int shiftadd_adder_forward_f32(const float* x, const float* w, float* y,
                                                int64_t rows, int64_t depth, int64_t outputs,
                                                int threads);

@@ -13,16 +13,16 @@
 #include <immintrin.h>
 #endif
 
+#include "integer_math.h"
 #include "share_rows.h"
 
 namespace {
 
-constexpr int kRowTile = 4;       // rows of x that share one load of the weights
-constexpr int kWideRowTile = 8;   // of a 512-bit kernel, which has twice the registers
+using shiftadd::cpu::round_up;
+
+constexpr int kWideRowTile = 8;   // rows of x that share one load of the weights, in a 512-bit kernel
 constexpr int kOutputTile = 16;   // two 8-float vectors of outputs: 4 x 2 accumulators stay in registers
 constexpr int kDepthTile = 8;     // one vector of inputs: 4 values and 4 accumulators stay in registers
-
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
 // [outputs, depth] -> [outputs/16][depth][16], zeros behind the last output.
 std::vector<float> pack_by_output(const float* w, std::int64_t outputs, std::int64_t depth) {
@@ -95,6 +95,8 @@ void input_grad_portable(const Problem& p, std::int64_t begin, std::int64_t end)
 #if defined(__x86_64__)
 #define SHIFTADD_AVX2 __attribute__((target("avx2,fma")))
 
+constexpr int kRowTile = 4;  // the same in a 256-bit kernel, which has half the registers
+
 // A mask for vmaskmov that keeps the first `count` of eight lanes.
 SHIFTADD_AVX2 __m256i first_lanes(std::int64_t count) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -133,6 +135,7 @@ SHIFTADD_AVX2 void forward_tile_avx2(const Problem& p, std::int64_t r) {
   }
 }
 
+// The clips keep NaN: of a NaN and a number, max and min return the second operand.
 template <int Rows>
 SHIFTADD_AVX2 void input_grad_tile_avx2(const Problem& p, std::int64_t r) {
   const __m256 one = _mm256_set1_ps(1.0f);
@@ -151,7 +154,7 @@ SHIFTADD_AVX2 void input_grad_tile_avx2(const Problem& p, std::int64_t r) {
       const __m256 weight = _mm256_loadu_ps(w + m * kDepthTile);
       for (int i = 0; i < Rows; ++i) {
         const __m256 difference = _mm256_sub_ps(weight, x[i]);
-        const __m256 clipped = _mm256_min_ps(_mm256_max_ps(difference, minus_one), one);
+        const __m256 clipped = _mm256_min_ps(one, _mm256_max_ps(minus_one, difference));
         sum[i] = _mm256_fmadd_ps(clipped, _mm256_broadcast_ss(gy + i * p.outputs + m), sum[i]);
       }
     }
@@ -207,9 +210,8 @@ SHIFTADD_AVX512 void forward_tile_avx512(const Problem& p, std::int64_t r) {
 // A vector of 16 inputs takes two packs of 8; where the second is missing its lanes are not stored.
 template <int Rows>
 SHIFTADD_AVX512 void input_grad_tile_avx512(const Problem& p, std::int64_t r) {
-  // VRANGEPS, "lesser magnitude, first operand's sign": clip(d, -1, 1) in one instruction.
-  constexpr int kLesserMagnitude = 2;
   const __m512 one = _mm512_set1_ps(1.0f);
+  const __m512 minus_one = _mm512_set1_ps(-1.0f);
   const float* gy = p.gy + r * p.outputs;
   for (std::int64_t k0 = 0; k0 < p.depth; k0 += 2 * kDepthTile) {
     const std::int64_t count = std::min<std::int64_t>(2 * kDepthTile, p.depth - k0);
@@ -227,8 +229,8 @@ SHIFTADD_AVX512 void input_grad_tile_avx512(const Problem& p, std::int64_t r) {
           _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low + m * kDepthTile)),
                              _mm256_loadu_ps(high + m * kDepthTile), 1);
       for (int i = 0; i < Rows; ++i) {
-        const __m512 clipped =
-            _mm512_range_ps(_mm512_sub_ps(weight, x[i]), one, kLesserMagnitude);
+        const __m512 difference = _mm512_sub_ps(weight, x[i]);
+        const __m512 clipped = _mm512_min_ps(one, _mm512_max_ps(minus_one, difference));
         sum[i] = _mm512_fmadd_ps(clipped, _mm512_set1_ps(gy[i * p.outputs + m]), sum[i]);
       }
     }
@@ -250,7 +252,7 @@ SHIFTADD_AVX512 void input_grad_avx512(const Problem& p, std::int64_t begin, std
   for (; r < end; ++r) input_grad_tile_avx512<1>(p, r);
 }
 
-// SHIFTADD_CPU_ISA narrows the choice to one, as it does for inference.
+// SHIFTADD_CPU_ISA narrows the choice to one; a name that does not run here means the portable kernel.
 bool is_wanted(const char* isa) {
   const char* wanted = std::getenv("SHIFTADD_CPU_ISA");
   return wanted == nullptr || std::strcmp(wanted, isa) == 0;

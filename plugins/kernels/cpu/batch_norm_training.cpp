@@ -8,14 +8,17 @@
 #include "share_rows.h"
 
 // The loops run over channels, which lie side by side: the compiler vectorises them for each of these
-// instruction sets, and the loader picks one.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+// instruction sets, and the loader picks one (SHIFTADD_CPU_ISA has no say in it).
+#if defined(SHIFTADD_CLONES)  // a build under sanitizers has none: the loader's choice comes too early
+#elif defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define SHIFTADD_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define SHIFTADD_CLONES
 #endif
 
 namespace {
+
+using shiftadd::cpu::share_rows;
 
 // Rows that are summed in float32 before they go into a float64 total.
 constexpr std::int64_t kBlockRows = 64;
@@ -79,7 +82,7 @@ std::vector<double> reduce(const Layer& layer, std::int64_t rows, std::int64_t w
   const std::size_t size = 2 * static_cast<std::size_t>(layer.channels);
   std::vector<double> totals(size * static_cast<std::size_t>(workers), 0.0);
   std::vector<float> blocks(totals.size());
-  shiftadd::cpu::share_rows(rows, 1, workers, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
+  share_rows(rows, kBlockRows, workers, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
     double* total = totals.data() + size * static_cast<std::size_t>(i);
     float* block = blocks.data() + size * static_cast<std::size_t>(i);
     for (std::int64_t r = begin; r < end; r += kBlockRows) {
@@ -108,7 +111,7 @@ void backward(const Layer& layer, std::int64_t rows, const float* inverse_std, c
     offset[c] = static_cast<float>(-scale[c] * sum / static_cast<double>(rows) -
                                    static_cast<double>(slope[c]) * layer.mean[c]);
   }
-  shiftadd::cpu::share_rows(rows, 1, workers, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+  share_rows(rows, kBlockRows, workers, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
     apply(layer, begin, end, scale.data(), slope.data(), offset.data());
   });
 }

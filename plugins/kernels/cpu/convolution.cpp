@@ -4,21 +4,25 @@
 
 #include <cstring>
 
+#include "integer_math.h"
+
 namespace shiftadd {
 namespace cpu {
 namespace {
 
 size_t padded_rows(const ConvGeometry& g, size_t tile_rows) {
-  const size_t rows = static_cast<size_t>(g.group_out_channels);
-  return (rows + tile_rows - 1) / tile_rows * tile_rows;
+  return static_cast<size_t>(round_up(g.group_out_channels, static_cast<int64_t>(tile_rows)));
 }
 
-// Depthwise rows copy the whole dilated window, holes and all, so it has to be of a sane size.
+// Depthwise rows copy the whole dilated window, holes and all, so it has to be of a sane size; and they
+// add up all of its terms in sequence, so these have to be few for float32's rounding.
 constexpr int64_t kLargestWindow = 1024;
+constexpr int64_t kMostTerms = 1024;
 
 // With one input channel a group and few outputs a tile would be nearly empty.
 bool is_depthwise(const ConvGeometry& g, size_t tile_rows) {
   return g.group_channels == 1 && static_cast<size_t>(g.group_out_channels) < tile_rows &&
+         g.terms <= kMostTerms &&
          g.dilation_height * (g.kernel_height - 1) < kLargestWindow &&
          g.dilation_width * (g.kernel_width - 1) < kLargestWindow;
 }

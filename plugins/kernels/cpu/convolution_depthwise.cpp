@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "convolution.h"
+#include "integer_math.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -13,8 +14,6 @@ namespace {
 constexpr int64_t kBandFloats = 6144;
 // Terms a task: enough to make handing out a task cheap beside the task.
 constexpr int64_t kTaskTerms = 1 << 17;
-
-int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
 // The padded copy keeps each row as stride_width phases, phase p holding the padded columns
 // p, p + stride_width, ..: so the pixels that one tap reads for neighbouring outputs are neighbours.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "convolution.h"
+#include "integer_math.h"
 #include "panel_packer.h"
 
 namespace shiftadd {
@@ -18,8 +19,6 @@ constexpr int64_t kTaskChannels = 128;
 constexpr int64_t kTaskTerms = 1 << 19;
 // Panels used by no more weight panels than this are read in place where that is possible.
 constexpr int64_t kDirectWeightPanels = 3;
-
-int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
 // Terms a block, about the same in every block of the sum.
 int64_t depth_block(int64_t terms, int64_t tile_width) {

@@ -16,6 +16,14 @@
 
 #define SHIFTADD_INLINE inline __attribute__((always_inline))
 
+// GCC before 8, the Jetson Nano's own, has no such pragma; -O3 unrolls loops of constant length there.
+#define SHIFTADD_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__) || __GNUC__ >= 8
+#define SHIFTADD_UNROLL(count) SHIFTADD_PRAGMA(GCC unroll count)
+#else
+#define SHIFTADD_UNROLL(count)
+#endif
+
 namespace shiftadd {
 namespace cpu {
 
@@ -82,9 +90,9 @@ template <typename Vector, typename Term, size_t Rows, size_t Vectors>
 void conv_tile(const TileArguments& tile) {
   using Register = typename Vector::Register;
   Register sums[Rows][Vectors];
-#pragma GCC unroll 16
+SHIFTADD_UNROLL(16)
   for (size_t r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) {
       sums[r][v] = Vector::broadcast(0.0f);
     }
@@ -93,12 +101,12 @@ void conv_tile(const TileArguments& tile) {
   const float* x = tile.x;
   for (size_t k = 0; k < tile.depth; ++k, w += Rows, x += tile.x_stride) {
     Register pixels[Vectors];
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) pixels[v] = Vector::load(x + v * Vector::kLanes);
-#pragma GCC unroll 16
+SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
       const Register weight = Vector::broadcast(w[r]);
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
       for (size_t v = 0; v < Vectors; ++v) {
         sums[r][v] = Term::accumulate(pixels[v], weight, sums[r][v]);
       }
@@ -106,28 +114,28 @@ void conv_tile(const TileArguments& tile) {
   }
   // Added after the block's own sum, not before it: a sum in blocks rounds less than one in sequence.
   if (tile.load_partial) {
-#pragma GCC unroll 16
+SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
       for (size_t v = 0; v < Vectors; ++v) {
         sums[r][v] += Vector::load(tile.partial + (r * Vectors + v) * Vector::kLanes);
       }
     }
   }
   if (tile.store_partial) {
-#pragma GCC unroll 16
+SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
       for (size_t v = 0; v < Vectors; ++v) {
         Vector::store(tile.partial + (r * Vectors + v) * Vector::kLanes, sums[r][v]);
       }
     }
     return;
   }
-#pragma GCC unroll 16
+SHIFTADD_UNROLL(16)
   for (size_t r = 0; r < Rows; ++r) {
     if (r >= tile.rows) return;
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) {
       const size_t begin = v * Vector::kLanes;
       if (begin >= tile.columns) break;
@@ -146,18 +154,18 @@ SHIFTADD_INLINE void depthwise_step(const DepthwiseArguments& call, const float*
   using Register = typename Vector::Register;
   const size_t taps = Taps == 0 ? call.taps : Taps;
   Register sums[Vectors];
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
   for (size_t v = 0; v < Vectors; ++v) sums[v] = Vector::broadcast(0.0f);
-#pragma GCC unroll 9
+SHIFTADD_UNROLL(9)
   for (size_t t = 0; t < taps; ++t) {
     const Register weight = Vector::broadcast(call.w[t]);
     const float* pixels = x + call.offsets[t];
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) {
       sums[v] = Term::accumulate(Vector::load(pixels + v * Vector::kLanes), weight, sums[v]);
     }
   }
-#pragma GCC unroll 4
+SHIFTADD_UNROLL(4)
   for (size_t v = 0; v < Vectors; ++v) {
     const size_t begin = v * Vector::kLanes;
     store_within<Vector>(y + begin, finish<Vector, Term>(sums[v], call.epilogue, 0),

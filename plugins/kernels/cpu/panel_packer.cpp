@@ -2,13 +2,15 @@
 
 #include <algorithm>
 
+#include "integer_math.h"
+
 namespace shiftadd {
 namespace cpu {
 namespace {
 
 // Smallest i >= 0 with i * step >= bound.
 int64_t first_multiple(int64_t bound, int64_t step) {
-  return bound <= 0 ? 0 : (bound + step - 1) / step;
+  return bound <= 0 ? 0 : divide_up(bound, step);
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 namespace shiftadd {
@@ -28,8 +28,8 @@ class ThreadPool : public ParallelRunner {
       for (; workers_ + 1 < threads; ++workers_) {
         std::thread(&ThreadPool::serve, this).detach();
       }
-    } catch (const std::system_error&) {
-      // Where the system gives no more threads the pool is smaller, not broken.
+    } catch (const std::exception&) {
+      // Where the system gives no more threads, or memory for them, the pool is smaller, not broken.
     }
   }
 
