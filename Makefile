@@ -20,6 +20,8 @@ LIBRARY := build/plugins/libshiftadd_ort.so
 # The exporter puts the target into the names of all but the default's files.
 SUFFIX := $(if $(filter jetson-nano,$(TARGET)),,.$(TARGET))
 MODEL_FILE ?= $(OUT)/$(MODEL)$(SUFFIX).onnx
+# Says which CHECKPOINT the exported file is of; empty for the shipped weights.
+STAMP := $(OUT)/.$(MODEL)$(SUFFIX).checkpoint
 PLUGIN_SOURCES := $(shell find plugins -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt -o -name exports.map)
 EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors')
 # A photograph that scikit-image carries: Chelsea the cat.
@@ -57,10 +59,11 @@ $(LIBRARY): $(READY) $(PLUGIN_SOURCES)
 	@touch $@
 
 export: $(READY)  ## write build/models/MODEL.onnx (TARGET, CHECKPOINT, OUT)
-	@$(PY) -m export $(MODEL) --target $(TARGET) --out $(OUT) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
+	@$(PY) -m export $(MODEL) --target $(TARGET) --out $(OUT) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+	@echo "$(CHECKPOINT)" > $(STAMP)
 
-# Other weights may have given the file that is there, so a CHECKPOINT is always exported again.
-$(OUT)/$(MODEL)$(SUFFIX).onnx: $(READY) $(EXPORT_SOURCES) $(if $(CHECKPOINT),FORCE)
+# A file of named weights is always exported again, and so is one that takes its place.
+$(OUT)/$(MODEL)$(SUFFIX).onnx: $(READY) $(EXPORT_SOURCES) $(if $(CHECKPOINT)$(shell cat $(STAMP) 2>/dev/null),FORCE)
 	@$(MAKE) --no-print-directory export ARGS=
 
 infer: need-IMAGE $(MODEL_FILE) $(LIBRARY)  ## classify IMAGE with MODEL
@@ -73,7 +76,9 @@ evaluate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## top-1 and top-5 of MODEL over D
 	@$(PY) runtime/evaluate.py $(MODEL_FILE) "$(DATA)" $(ARGS)
 
 train: need-DATA $(LIBRARY)  ## train MODEL on DATA by the shipped recipe; resumes from build/training/
-	@$(PY) -m export.training.train $(MODEL) --data "$(DATA)" $(ARGS)
+	@# A step frees and asks for the same memory: kept, it spares a sixth of the time in page faults.
+	@MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 \
+	  $(PY) -m export.training.train $(MODEL) --data "$(DATA)" $(ARGS)
 
 need-IMAGE:
 	@test -n "$(IMAGE)" || { echo "set IMAGE=file-or-folder" >&2; exit 2; }
@@ -83,7 +88,7 @@ need-DATA:
 
 FORCE:
 
-demo: export $(LIBRARY)  ## the whole way: set up, export, build, check against PyTorch, classify a photo
+demo: $(if $(CHECKPOINT),,export) $(LIBRARY)  ## the whole way: set up, export, build, check against PyTorch, classify a photo
 	@$(MAKE) --no-print-directory validate
 	@echo
 	@$(PY) runtime/infer.py $(MODEL_FILE) $(PHOTO) --top-k 5

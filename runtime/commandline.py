@@ -10,6 +10,8 @@ from typing import Any, Callable, NoReturn, Optional, Sequence
 from runtime.errors import ShiftAddError, one_line
 
 FINE, SOME_FAILED, BAD_INPUT = 0, 1, 2
+# What a device may lack, by module: its name for pip. The engine says so itself.
+_PACKAGES = {"numpy": "numpy", "PIL": "pillow"}
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as a shell reports them
 
 
@@ -59,7 +61,9 @@ def leave(
         complain(str(error))
         code = BAD_INPUT
     except ImportError as error:
-        complain("{} (install numpy, pillow and onnxruntime with pip)".format(error))
+        if error.name not in _PACKAGES:
+            raise
+        complain("{}: python3 -m pip install {}".format(error, _PACKAGES[error.name]))
         code = BAD_INPUT
     except KeyboardInterrupt:
         # A second one is not to interrupt the leaving.

@@ -370,6 +370,7 @@ def test_a_sliver_in_a_folder_is_named(python: Path, model: Path, image: Path) -
 def test_a_missing_package_is_one_line(
     python: Path, model: Path, image: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "PIL.py").write_text("raise ImportError(\"No module named 'PIL'\")")
+    absent = "raise ModuleNotFoundError(\"No module named 'PIL'\", name='PIL')"
+    (tmp_path / "PIL.py").write_text(absent)
     result = run(python, "infer.py", model, image, PYTHONPATH=str(tmp_path))
-    assert_refused(result, "PIL", "pip")
+    assert_refused(result, "No module named 'PIL'", "pip install pillow")

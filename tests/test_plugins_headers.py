@@ -123,6 +123,7 @@ def test_a_folder_of_something_else_is_left_alone(
 ) -> None:
     monkeypatch.delenv("ONNXRUNTIME_INCLUDE_DIR", raising=False)
     monkeypatch.setattr(fetch_headers, "SYSTEM_FOLDERS", ())
+    write_header(tmp_path / "usr" / "include" / "onnxruntime", 12)
     (tmp_path / "precious").write_text("mine")
     assert fetch_headers.main([str(tmp_path)]) == 2
     assert f"{tmp_path} is there and holds something else" in capsys.readouterr().err

@@ -144,7 +144,7 @@ def trace(module: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProt
     module = _with_node_layers(copy.deepcopy(module).cpu().float().eval())
     buffer: Any = io.BytesIO()
     with warnings.catch_warnings():
-        # The exporter that is takes symbolic functions for operators is the older one, on purpose:
+        # The exporter that takes symbolic functions for operators is the older one, on purpose:
         # it writes opset 13, which is what TensorRT 8.2 reads.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # PRESERVE (below) makes the exporter fear for parameters that are to be trained on.

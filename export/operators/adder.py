@@ -138,3 +138,6 @@ class AdderConv2d(ConvLayer):
 
     def sum_terms(self, x: Tensor) -> Tensor:
         return adder_conv2d(x, self.weight, self.window, self.groups, self.eta)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, eta={self.eta}"

@@ -26,7 +26,7 @@ from export.files import replace_file
 from export.models import MODELS, ModelSpec
 from export.models.complexity import Complexity, measure
 from export.operators import ShiftConv2d, round_to_power_of_two
-from export.training.train import Recipe, TrainingError, load_training_state
+from export.training.train import Recipe, TrainingError, load_training_state, restore
 from runtime.commandline import FINE, Parser, leave, show
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def compact_weights(spec: ModelSpec, checkpoint: Path) -> tuple[bytes, dict[str,
             f"{checkpoint}: its BatchNorm statistics are not final; go on with the training"
         )
     model = spec.build()
-    model.load_state_dict(state["model"])
+    restore(model, state, checkpoint)
     return save(compact_state(model), metadata={"recipe": json.dumps(recipe)}), recipe
 
 

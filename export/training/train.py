@@ -11,6 +11,7 @@ for looking on; the test set is not read here.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import time
@@ -22,11 +23,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from export.checkpoint import load_model
+from export.files import replace_file
 from export.models import MODELS, find_model
 from export.training.data import (
     Normalize,
@@ -36,7 +38,7 @@ from export.training.data import (
     split,
 )
 from runtime.commandline import FINE, Parser, leave
-from runtime.errors import DataError, ShiftAddError, reason
+from runtime.errors import DataError, ShiftAddError, one_line, reason
 
 _SETTLING_IMAGES = 12_800  # a hundred batches
 
@@ -49,12 +51,23 @@ def load_training_state(checkpoint: Path) -> dict[str, Any]:
     """What `Trainer.save` wrote, on the CPU; TrainingError for anything else."""
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise TrainingError(f"{checkpoint}: cannot read it: {reason(error)}") from error
     # Foreign bytes make the reader raise nearly everything, from EOFError to AttributeError.
     except Exception as error:
-        raise TrainingError(f"{checkpoint}: not a readable checkpoint: {reason(error)}") from error
+        raise TrainingError(
+            f"{checkpoint}: not a readable checkpoint ({type(error).__name__})"
+        ) from error
     if not isinstance(state, dict) or not {"model", "optimizer", "epoch", "recipe"} <= state.keys():
         raise TrainingError(f"{checkpoint}: not a checkpoint of a training")
     return state
+
+
+def restore(model: nn.Module, state: dict[str, Any], checkpoint: Path) -> None:
+    """Puts a training's weights into `model`; TrainingError where they are another network's."""
+    if state.get("network") != repr(model):
+        raise TrainingError(f"{checkpoint}: of another network, or of an earlier version of it")
+    model.load_state_dict(state["model"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +128,8 @@ class Trainer:
         self.padded = reflect_pad(images)
         self.normalize = Normalize(self.spec.mean, self.spec.std)
         self.train_set, self.held_out = split(len(images), recipe.held_out, recipe.seed)
-        if not len(self.held_out) or len(self.train_set) < recipe.batch_size:
+        enough = len(self.held_out) > 0 and len(self.train_set) >= recipe.batch_size
+        if recipe.batch_size < 1 or not enough:
             raise TrainingError(
                 f"{data}: {len(self.train_set)} images to train on and {len(self.held_out)} held "
                 f"out; needed are a batch of {recipe.batch_size} and at least 1"
@@ -133,7 +147,7 @@ class Trainer:
         state = load_training_state(self._checkpoint)
         if state["recipe"] != dataclasses.asdict(self.recipe):
             raise TrainingError(f"{self._checkpoint}: of another recipe; remove it to start afresh")
-        self.model.load_state_dict(state["model"])
+        restore(self.model, state, self._checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
 
@@ -142,22 +156,21 @@ class Trainer:
 
         `settled` tells of final weights, whose statistics have been taken afresh.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
-        aside = self._checkpoint.with_suffix(".tmp")
+        buffer = io.BytesIO()
         torch.save(
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "epoch": self.epoch,
                 "recipe": dataclasses.asdict(self.recipe),
+                "network": repr(self.model),
                 "settled": settled,
             },
-            aside,
+            buffer,
         )
-        aside.replace(self._checkpoint)
+        replace_file(self._checkpoint, buffer.getvalue(), "checkpoint")
         weights = {k: v.contiguous().cpu() for k, v in self.model.state_dict().items()}
-        save_file(weights, self.out / "model.tmp")
-        (self.out / "model.tmp").replace(self.out / "model.safetensors")
+        replace_file(self.out / "model.safetensors", save(weights), "weights")
 
     def run(self) -> None:
         """Trains to the recipe's last epoch."""
@@ -271,7 +284,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         trainer = Trainer(name, data, out, Recipe(**arguments), weights)
         trainer.resume()
+    # The optimizer and the random numbers refuse what cannot be: a negative rate or seed.
+    except ValueError as error:
+        raise TrainingError(one_line(error)) from error
+    try:
         trainer.run()
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise TrainingError(f"{error.filename or out}: {reason(error)}") from error
     return FINE

@@ -152,8 +152,11 @@ def unpack_package(target: Path) -> None:
 
 def _check_replaceable(target: Path) -> None:
     """HeadersError unless `target`, which is to be replaced, is absent, empty or an older one."""
-    earlier = (target / "usr" / "include").is_dir()
-    if not earlier and target.exists() and (target.is_file() or any(target.iterdir())):
+    if not target.exists():
+        return
+    content = [target] if target.is_file() else list(target.iterdir())
+    header = target / "usr" / "include" / "onnxruntime" / HEADER
+    if content and not (content == [target / "usr"] and header.is_file()):
         raise HeadersError(f"{target} is there and holds something else: name another folder")
 
 
