@@ -44,6 +44,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _train(images: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "export.training.train", "ghostshiftaddnet"]
     command += ["--data", str(images), "--out", str(out), "--batch-size", "16", "--held-out", "8"]
+    command += ["--closing-epochs", "0"]
     return subprocess.run(
         [*command, *options], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -162,7 +163,15 @@ def test_rate_warms_up_and_decays_to_zero() -> None:
     assert recipe.rate_at(1) == pytest.approx(0.2)
     assert recipe.rate_at(2) == pytest.approx(0.4)
     assert recipe.rate_at(6) == pytest.approx(0.2)
-    assert recipe.rate_at(10) == pytest.approx(0, abs=1e-12)
+    assert recipe.rate_at(10 - 1e-9) == pytest.approx(0, abs=1e-12)
+
+
+def test_closing_epochs_have_a_rate_of_their_own() -> None:
+    recipe = Recipe(epochs=10, closing_epochs=2, closing_rate=0.02)
+    assert recipe.all_epochs == 12
+    assert recipe.rate_at(10) == pytest.approx(0.02)
+    assert recipe.rate_at(11) == pytest.approx(0.01)
+    assert recipe.rate_at(12) == pytest.approx(0, abs=1e-12)
 
 
 def test_augmented_images_are_shifted_or_mirrored_originals(images: Path) -> None:
@@ -179,6 +188,19 @@ def test_augmented_images_are_shifted_or_mirrored_originals(images: Path) -> Non
             shifted = (windows == image).flatten(2).all(2).any()
             mirrored = (windows == image.flip(1)).flatten(2).all(2).any()
             assert shifted or mirrored
+
+
+def test_closing_images_are_not_shifted(images: Path) -> None:
+    pixels, _, _ = load_images(images, 32)
+    order = np.arange(len(pixels))
+    (batches,) = augmented_batches(
+        reflect_pad(pixels), order, len(order), np.random.default_rng(), shifts=False
+    )
+    mirrored = [bool((image == pixels[i].flip(1)).all()) for i, image in enumerate(batches[0])]
+    plain = [bool((image == pixels[i]).all()) for i, image in enumerate(batches[0])]
+    assert all(a != b for a, b in zip(mirrored, plain, strict=True))
+    assert any(mirrored)
+    assert any(plain)
 
 
 def test_normalized_pixels_follow_the_formula() -> None:
@@ -224,7 +246,7 @@ def _finished(folder: Path, **changes: object) -> Path:
         "network": repr(network),
         "optimizer": {},
         "epoch": 3,
-        "recipe": {**dataclasses.asdict(Recipe()), "epochs": 3},
+        "recipe": {**dataclasses.asdict(Recipe()), "epochs": 3, "closing_epochs": 0},
         "settled": True,
     }
     torch.save({**state, **changes}, folder / "checkpoint.pt")
@@ -237,7 +259,10 @@ def test_finished_weights_are_published_with_their_command(tmp_path: Path) -> No
     assert len(weights) < 5_000_000
     report = {"images": 10, "top1": 0.5, "top5": 0.9}
     text = card(spec, measure(spec.build(), spec.input_size), recipe, report, len(weights))
-    assert 'make train MODEL=ghostshiftaddnet DATA=train.zip ARGS="--epochs 3"\n' in text
+    assert (
+        'make train MODEL=ghostshiftaddnet DATA=train.zip ARGS="--epochs 3 --closing-epochs 0"\n'
+        in text
+    )
     assert "| **50.00%** |" in text
 
 

@@ -69,9 +69,13 @@ def reflect_pad(images: Tensor) -> Tensor:
 
 
 def augmented_batches(
-    padded: Tensor, order: NDArray[np.int64], batch_size: int, rng: np.random.Generator
+    padded: Tensor,
+    order: NDArray[np.int64],
+    batch_size: int,
+    rng: np.random.Generator,
+    shifts: bool = True,
 ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Batches of randomly shifted and mirrored images, with their indices.
+    """Batches of mirrored and, if `shifts`, shifted images, both at random, with their indices.
 
     `padded` is what `reflect_pad` made; batches are uint8 [batch_size,H,W,3]. The last, incomplete
     one is dropped: BatchNorm wants equal ones.
@@ -79,8 +83,9 @@ def augmented_batches(
     size = padded.shape[1] - 2 * _CROP_PADDING
     for start in range(0, len(order) - batch_size + 1, batch_size):
         chosen = order[start : start + batch_size]
-        rows = rng.integers(0, 2 * _CROP_PADDING + 1, batch_size)
-        columns = rng.integers(0, 2 * _CROP_PADDING + 1, batch_size)
+        low, high = (0, 2 * _CROP_PADDING) if shifts else (_CROP_PADDING, _CROP_PADDING)
+        rows = rng.integers(low, high, batch_size, endpoint=True)
+        columns = rng.integers(low, high, batch_size, endpoint=True)
         batch = torch.stack(
             [
                 padded[i, row : row + size, column : column + size]

@@ -63,10 +63,9 @@ def compact_weights(spec: ModelSpec, checkpoint: Path) -> tuple[bytes, dict[str,
     """A finished training's weights as a safetensors file, and the recipe it was trained by."""
     state = load_training_state(checkpoint)
     recipe: dict[str, Any] = state["recipe"]
-    if state["epoch"] < recipe["epochs"]:
-        raise TrainingError(
-            f"{checkpoint}: training is at epoch {state['epoch']} of {recipe['epochs']}"
-        )
+    epochs = Recipe(**recipe).all_epochs
+    if state["epoch"] < epochs:
+        raise TrainingError(f"{checkpoint}: training is at epoch {state['epoch']} of {epochs}")
     if not state.get("settled"):
         raise TrainingError(
             f"{checkpoint}: its BatchNorm statistics are not final; go on with the training"
@@ -149,8 +148,9 @@ make train MODEL={spec.name} DATA=train.zip{options}
 
 SGD with Nesterov momentum, linear warm-up and cosine decay to zero, random shifts by up to four
 pixels and mirroring. During the first {recipe["small_share"]:.0%} of the epochs the images are
-scaled to {recipe["small_size"]}x{recipe["small_size"]}. After the last epoch the BatchNorm
-statistics are taken afresh over unaugmented training images.
+scaled to {recipe["small_size"]}x{recipe["small_size"]}. The {recipe["closing_epochs"]} closing
+epochs shift none, at a rate of {recipe["closing_rate"]} that falls to zero. After them the
+BatchNorm statistics are taken afresh over unaugmented training images.
 """
 
 

@@ -4,7 +4,8 @@
 
 SGD with Nesterov momentum, a linear warm-up and a cosine decay to zero, label smoothing, random
 shifts and mirroring. The first part of the epochs sees images scaled down, which costs half as much
-a step and teaches nearly as much (progressive resizing). The held-out part of the training set is
+a step and teaches nearly as much (progressive resizing); the closing ones see them unshifted, as
+they will be classified. The held-out part of the training set is
 for looking on; the test set is not read here.
 """
 
@@ -83,15 +84,24 @@ class Recipe:
     label_smoothing: float = 0.1
     small_size: int = 24
     small_share: float = 0.4
+    closing_epochs: int = 2
+    closing_rate: float = 0.02
     held_out: int = 1000
     seed: int = 0
 
     def rate_at(self, epoch: float) -> float:
-        """The learning rate at a fractional epoch."""
+        """The learning rate at a fractional epoch; those after `epochs` are the closing ones."""
         if epoch < self.warmup_epochs:
             return self.learning_rate * epoch / self.warmup_epochs
+        if epoch >= self.epochs:
+            return self.closing_rate * (1.0 - (epoch - self.epochs) / self.closing_epochs)
         done = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
         return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    @property
+    def all_epochs(self) -> int:
+        """The closing ones included."""
+        return self.epochs + self.closing_epochs
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -174,7 +184,7 @@ class Trainer:
 
     def run(self) -> None:
         """Trains to the recipe's last epoch."""
-        while self.epoch < self.recipe.epochs:
+        while self.epoch < self.recipe.all_epochs:
             started = time.perf_counter()
             loss = self._train_epoch()
             self.epoch += 1
@@ -221,9 +231,10 @@ class Trainer:
         steps = len(order) // recipe.batch_size
         small = self.epoch < recipe.small_share * recipe.epochs
         losses = []
-        batches = augmented_batches(self.padded, order, recipe.batch_size, rng)
+        shifts = self.epoch < recipe.epochs
+        batches = augmented_batches(self.padded, order, recipe.batch_size, rng, shifts)
         bar = tqdm(
-            batches, total=steps, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", mininterval=10
+            batches, total=steps, desc=f"epoch {self.epoch + 1}/{recipe.all_epochs}", mininterval=10
         )
         for step, (batch, chosen) in enumerate(bar):
             for group in self.optimizer.param_groups:
