@@ -87,9 +87,7 @@ def test_kernels_stay_within_their_arrays(kernels_program: Path) -> None:
 
 @pytest.fixture(scope="module")
 def training_program() -> Path:
-    # The loader chooses between clones before the sanitizers are up.
-    flag = "-DSHIFTADD_CLONES="
-    objects = [compile_object(s, flag, *X86_FLAGS.get(s.name, [])) for s in TRAINING]
+    objects = [compile_object(s, *X86_FLAGS.get(s.name, [])) for s in TRAINING]
     test = compile_object(REPOSITORY / "tests" / "cpp" / "training_test.cpp")
     return link("training_test", [*objects, test])
 

@@ -40,7 +40,6 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     library.shiftadd_adder_forward_f32.argtypes = [pointer] * 3 + [size] * 3 + [ctypes.c_int]
     library.shiftadd_adder_input_grad_f32.argtypes = [pointer] * 4 + [size] * 3 + [ctypes.c_int]
-    library.shiftadd_batch_norm_backward_f32.argtypes = [pointer] * 8 + [size] * 2 + [ctypes.c_int]
     return library
 
 
@@ -67,25 +66,7 @@ def adder_input_grad(x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
     return out
 
 
-def batch_norm_backward(
-    x: Tensor, weight: Tensor, mean: Tensor, inverse_std: Tensor, grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a BatchNorm in training mode by its input, weight and bias.
-
-    x and grad (of the output) [N,C,H,W], the others [C]; inverse_std is 1/sqrt(variance + eps) of
-    x. The input's gradient is channels-last.
-    """
-    x = x.contiguous(memory_format=torch.channels_last)
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    grad_x = torch.empty_like(x)
-    grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(weight)
-    tensors = (x, grad, mean, inverse_std, weight, grad_x, grad_weight, grad_bias)
-    channels = x.shape[1]
-    _call("shiftadd_batch_norm_backward_f32", *tensors, sizes=(x.numel() // channels, channels))
-    return grad_x, grad_weight, grad_bias
-
-
-def _call(name: str, *tensors: Tensor, sizes: tuple[int, ...]) -> None:
+def _call(name: str, *tensors: Tensor, sizes: tuple[int, int, int]) -> None:
     library = training_library()
     assert library is not None, "serves() was not asked"
     pointers = [t.data_ptr() for t in tensors]

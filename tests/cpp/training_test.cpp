@@ -80,41 +80,6 @@ void test_adder(int64_t rows, int64_t depth, int64_t outputs, int threads) {
   expect_close(gx, by_x, terms, "adder's input gradient, " + what);
 }
 
-void test_batch_norm(int64_t rows, int64_t channels, int threads) {
-  const std::vector<float> x = draw(rows * channels), gy = draw(rows * channels);
-  const std::vector<float> mean = draw(channels), weight = draw(channels);
-  const std::vector<float> inverse_std(static_cast<size_t>(channels), 0.75f);
-  const size_t count = static_cast<size_t>(channels);
-  std::vector<double> gw(count), gb(count), gw_terms(count), gb_terms(count);
-  for (int64_t i = 0; i < rows * channels; ++i) {
-    const int64_t c = i % channels;
-    const double term = gy[i] * (double{x[i]} - mean[c]) * inverse_std[c];
-    gb[c] += gy[i];
-    gw[c] += term;
-    gb_terms[c] += std::fabs(gy[i]);
-    gw_terms[c] += std::fabs(term);
-  }
-  std::vector<double> gx(x.size()), gx_terms(x.size());
-  for (int64_t i = 0; i < rows * channels; ++i) {
-    const int64_t c = i % channels;
-    const double scale = double{weight[c]} * inverse_std[c];
-    const double normalized = (double{x[i]} - mean[c]) * inverse_std[c];
-    gx[i] = scale * (gy[i] - gb[c] / rows - normalized * gw[c] / rows);
-    gx_terms[i] = std::fabs(scale) * (std::fabs(gy[i]) + gb_terms[c] / rows +
-                                      (std::fabs(normalized) + std::fabs(mean[c])) * gw_terms[c] / rows);
-  }
-  const std::string what = std::to_string(rows) + " rows, " + std::to_string(channels) +
-                           " channels, " + std::to_string(threads) + " threads";
-  std::vector<float> got_x = poisoned(rows * channels), got_w = poisoned(channels), got_b = poisoned(channels);
-  expect_zero(shiftadd_batch_norm_backward_f32(x.data(), gy.data(), mean.data(), inverse_std.data(),
-                                               weight.data(), got_x.data(), got_w.data(),
-                                               got_b.data(), rows, channels, threads),
-              "BatchNorm, " + what);
-  expect_close(got_x, gx, gx_terms, "BatchNorm's input gradient, " + what);
-  expect_close(got_w, gw, gw_terms, "BatchNorm's weight gradient, " + what);
-  expect_close(got_b, gb, gb_terms, "BatchNorm's bias gradient, " + what);
-}
-
 // A NaN in an input or a weight reaches every result that it is a term of, and no other.
 void test_nan() {
   const int64_t rows = 9, depth = 17, outputs = 33, row = 8, at = 16, output = 32;
@@ -149,9 +114,6 @@ int main() {
       for (const int64_t depth : sizes) {
         for (const int64_t outputs : sizes) test_adder(rows, depth, outputs, threads);
       }
-    }
-    for (const int64_t rows : {1, 3, 4, 63, 64, 65, 200}) {
-      for (const int64_t channels : sizes) test_batch_norm(rows, channels, threads);
     }
   }
   test_nan();

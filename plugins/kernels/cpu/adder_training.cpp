@@ -288,7 +288,7 @@ void run_rows(RangeKernel kernel, const Problem& p, std::int64_t rows, int threa
   const std::int64_t workers = shiftadd::cpu::worker_count(rows, kWideRowTile, threads);
   shiftadd::cpu::share_rows(
       rows, kWideRowTile, workers,
-      [&](std::int64_t, std::int64_t begin, std::int64_t end) { kernel(p, begin, end); });
+      [&](std::int64_t begin, std::int64_t end) { kernel(p, begin, end); });
 }
 
 }  // namespace

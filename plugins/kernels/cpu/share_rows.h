@@ -1,4 +1,4 @@
-// How the training kernels spread the rows of a matrix over threads.
+// How the training kernel spreads the rows of a matrix over threads.
 #ifndef SHIFTADD_KERNELS_CPU_SHARE_ROWS_H_
 #define SHIFTADD_KERNELS_CPU_SHARE_ROWS_H_
 
@@ -18,7 +18,7 @@ inline std::int64_t worker_count(std::int64_t rows, std::int64_t tile, int threa
   return std::max<std::int64_t>(1, std::min<std::int64_t>(threads, divide_up(rows, tile)));
 }
 
-// Calls work(worker, begin, end) for equal shares of [0, rows), of whole tiles but for the last, and
+// Calls work(begin, end) for equal shares of [0, rows), of whole tiles but for the last, and
 // returns when all have. work must not throw. Threads are started a call, since every call says how
 // many it wants: a training step's layer takes milliseconds, a start some ten microseconds.
 template <typename Work>
@@ -31,12 +31,12 @@ void share_rows(std::int64_t rows, std::int64_t tile, std::int64_t workers, cons
     if (begin >= rows) break;
     const std::int64_t end = std::min(rows, begin + share);
     try {
-      pool.emplace_back([&work, i, begin, end] { work(i, begin, end); });
+      pool.emplace_back([&work, begin, end] { work(begin, end); });
     } catch (const std::exception&) {  // no thread to be had: this one does the work
-      work(i, begin, end);
+      work(begin, end);
     }
   }
-  work(0, 0, std::min(rows, share));
+  work(0, std::min(rows, share));
   for (std::thread& worker : pool) worker.join();
 }
 
