@@ -70,7 +70,7 @@ infer: need-IMAGE $(MODEL_FILE) $(LIBRARY)  ## classify IMAGE with MODEL
 	@$(PY) runtime/infer.py $(MODEL_FILE) "$(IMAGE)" $(ARGS)
 
 validate: $(MODEL_FILE) $(LIBRARY)  ## compare MODEL's file with PyTorch, layer by layer; report in build/reports/
-	@$(PY) -m export.validation $(MODEL) --model-file $(MODEL_FILE) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
+	@$(PY) -m export.validation $(MODEL) --model-file $(MODEL_FILE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 evaluate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## top-1 and top-5 of MODEL over DATA, an ImageFolder (folder or zip)
 	@$(PY) runtime/evaluate.py $(MODEL_FILE) "$(DATA)" $(ARGS)

@@ -16,7 +16,7 @@ from export.models.complexity import measure
 
 from .conftest import REPOSITORY
 
-SHIPPED = [spec for spec in MODELS.values() if spec.weights and spec.weights.is_file()]
+SHIPPED = [spec for spec in MODELS.values() if spec.weights is not None]
 
 
 def _run(*command: str) -> str:
@@ -37,10 +37,6 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def _card(name: str) -> str:
     return (REPOSITORY / "export" / "weights" / f"{name}.md").read_text()
-
-
-def test_the_model_of_the_demo_is_shipped() -> None:
-    assert "ghostshiftaddnet" in [spec.name for spec in SHIPPED]
 
 
 @pytest.mark.parametrize("spec", SHIPPED, ids=lambda spec: spec.name)

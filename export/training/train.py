@@ -5,8 +5,8 @@
 SGD with Nesterov momentum, a linear warm-up and a cosine decay to zero, label smoothing, random
 shifts and mirroring. The first part of the epochs sees images scaled down, which costs half as much
 a step and teaches nearly as much (progressive resizing); the closing ones see them unshifted, as
-they will be classified. The held-out part of the training set is
-for looking on; the test set is not read here.
+they will be classified. The held-out part of the training set is for looking on; the test set is
+not read here.
 """
 
 from __future__ import annotations

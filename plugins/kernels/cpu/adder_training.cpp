@@ -285,9 +285,8 @@ RangeKernel input_grad_kernel() {
 }
 
 void run_rows(RangeKernel kernel, const Problem& p, std::int64_t rows, int threads) {
-  const std::int64_t workers = shiftadd::cpu::worker_count(rows, kWideRowTile, threads);
   shiftadd::cpu::share_rows(
-      rows, kWideRowTile, workers,
+      rows, kWideRowTile, threads,
       [&](std::int64_t begin, std::int64_t end) { kernel(p, begin, end); });
 }
 

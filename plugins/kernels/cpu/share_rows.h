@@ -13,17 +13,14 @@
 namespace shiftadd {
 namespace cpu {
 
-// How many threads `rows` are worth: at least one, at most one a tile of rows.
-inline std::int64_t worker_count(std::int64_t rows, std::int64_t tile, int threads) {
-  return std::max<std::int64_t>(1, std::min<std::int64_t>(threads, divide_up(rows, tile)));
-}
-
 // Calls work(begin, end) for equal shares of [0, rows), of whole tiles but for the last, and
 // returns when all have. work must not throw. Threads are started a call, since every call says how
 // many it wants: a training step's layer takes milliseconds, a start some ten microseconds.
 template <typename Work>
-void share_rows(std::int64_t rows, std::int64_t tile, std::int64_t workers, const Work& work) {
-  const std::int64_t share = divide_up(divide_up(rows, tile), workers) * tile;
+void share_rows(std::int64_t rows, std::int64_t tile, int threads, const Work& work) {
+  const std::int64_t tiles = divide_up(rows, tile);
+  const std::int64_t workers = std::max<std::int64_t>(1, std::min<std::int64_t>(threads, tiles));
+  const std::int64_t share = divide_up(tiles, workers) * tile;
   std::vector<std::thread> pool;
   pool.reserve(static_cast<std::size_t>(workers));
   for (std::int64_t i = 1; i < workers; ++i) {
