@@ -224,7 +224,7 @@ def test_compact_weights_act_as_before() -> None:
             assert isinstance(twin, ShiftConv2d)
             assert torch.equal(layer.effective_weight(), twin.effective_weight())
             checked += 1
-    assert checked == 37
+    assert checked == 39
 
 
 def test_tiny_powers_survive_compacting() -> None:

@@ -398,7 +398,7 @@ def test_the_command_names_the_damaged_layer(
     assert code == 1
     lines = capsys.readouterr().out.splitlines()
     verdict = next(line for line in lines if line.startswith("FAIL"))
-    assert "1 of 51 layers" in verdict
+    assert "1 of 53 layers" in verdict
     assert "blocks.1.project.adder.0" in verdict
     assert (tmp_path / "damaged-validation.html").is_file()
 
