@@ -16,7 +16,13 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# The cross-compiler is a package in .venv; what it makes of its own C and C++ libraries, which takes
+# minutes, is kept there too.
+ZIG := ZIG_PYTHON="$(CURDIR)/$(PY)" ZIG_GLOBAL_CACHE_DIR="$(CURDIR)/$(VENV)/zig-cache"
 LIBRARY := build/plugins/libshiftadd_ort.so
+NANO_LIBRARY := build/plugins/jetson-nano/libshiftadd_ort.so
+# A library for another machine is built where TARGET asks for it; the exporter's default does not.
+PLUGINS := $(if $(filter file,$(origin TARGET)),$(LIBRARY),$(if $(filter jetson-nano,$(TARGET)),$(NANO_LIBRARY),no-such-plugins))
 # The exporter puts the target into the names of all but the default's files.
 SUFFIX := $(if $(filter jetson-nano,$(TARGET)),,.$(TARGET))
 MODEL_FILE ?= $(OUT)/$(MODEL)$(SUFFIX).onnx
@@ -27,10 +33,10 @@ EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors')
 # A photograph that scikit-image carries: Chelsea the cat.
 PHOTO = $(shell $(PY) -c 'import skimage.data, pathlib; print(pathlib.Path(skimage.data.__file__).with_name("chelsea.png"))')
 
-.PHONY: help setup export plugins infer validate evaluate train demo test lint clean need-IMAGE need-DATA FORCE
+.PHONY: help setup export plugins infer validate evaluate train demo test lint clean no-such-plugins need-IMAGE need-DATA FORCE
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: MODEL=$(MODEL) TARGET=jetson-nano|portable|standard OUT=$(OUT)"
 	@echo "             CHECKPOINT=file IMAGE=file DATA=folder-or-zip ARGS=\"more options\" PYTHON=$(PYTHON)"
@@ -47,16 +53,29 @@ $(READY): requirements.txt requirements-dev.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-plugins: $(LIBRARY)  ## build the operator library for this machine's ONNX Runtime
+plugins: $(PLUGINS)  ## build the operator library for this machine, or TARGET=jetson-nano
+
+# $(1): build folder, $(2): variables of the environment, $(3): more of CMake's options.
+define build-library
+	@headers=$$($(PY) plugins/onnxruntime/fetch_headers.py) || exit 2; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(2); \
+	  cmake -S plugins -B $(1) -G Ninja -DCMAKE_BUILD_TYPE=Release \
+	    -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$(CURDIR)/$(@D)" -DONNXRUNTIME_INCLUDE_DIR="$$headers" \
+	    $(3) --log-level=WARNING >/dev/null && \
+	  cmake --build $(1)
+	@touch $@
+endef
 
 $(LIBRARY): $(READY) $(PLUGIN_SOURCES)
 	@command -v $${CXX:-c++} >/dev/null || { \
 	  echo "plugins: no C++ compiler; install one (Debian and Ubuntu: apt-get install g++) or set CXX" >&2; exit 2; }
-	@headers=$$($(PY) plugins/onnxruntime/fetch_headers.py) || exit 2; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
-	  cmake -S plugins -B build/cmake -G Ninja -DCMAKE_BUILD_TYPE=Release \
-	    -DONNXRUNTIME_INCLUDE_DIR="$$headers" --log-level=WARNING >/dev/null && \
-	  cmake --build build/cmake
-	@touch $@
+	$(call build-library,build/cmake)
+
+$(NANO_LIBRARY): $(READY) $(PLUGIN_SOURCES) plugins/cmake/jetson-nano.cmake
+	@echo "plugins: cross-building for the Jetson Nano (some minutes the first time)"
+	$(call build-library,build/cmake-jetson-nano,$(ZIG),-DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/plugins/cmake/jetson-nano.cmake")
+
+no-such-plugins:
+	@echo "plugins: TARGET is jetson-nano, or left out for this machine; got $(TARGET)" >&2; exit 2
 
 export: $(READY)  ## write build/models/MODEL.onnx (TARGET, CHECKPOINT, OUT)
 	@$(PY) -m export $(MODEL) --target $(TARGET) --out $(OUT) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
@@ -100,7 +119,7 @@ lint: $(READY)  ## ruff and mypy
 	@$(VENV)/bin/mypy
 
 test: lint $(LIBRARY)  ## lint, types and all tests
-	@$(PY) -m pytest $(ARGS)
+	@$(ZIG) $(PY) -m pytest $(ARGS)
 
 clean:  ## remove what was built (not .venv)
 	@rm -rf build

@@ -202,6 +202,8 @@ def _choose_isa(isa: str | None) -> None:
 def instruction_sets() -> list[str]:
     """The kernels of the library that this processor runs, by their names in SHIFTADD_CPU_ISA."""
     flags = set()
+    if platform.machine() in ("aarch64", "arm64"):
+        return ["portable", "neon"]
     if platform.machine() == "x86_64" and Path("/proc/cpuinfo").is_file():
         line = re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         flags = set(line.group(1).split()) if line else set()

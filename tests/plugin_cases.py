@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, helper, numpy_helper
 
 from tests.cases import draw_weight, draw_x, pack_codes
 from tests.reference import Case, evaluate
@@ -24,6 +24,86 @@ LIBRARY = Path(
 )
 
 Array = npt.NDArray[Any]
+
+# The shapes at which kernels change their course: arguments of random_case and integer_case.
+ONE_PIXEL: dict[str, Any] = {"x_shape": (2, 5, 1, 1), "out_channels": 3, "kernel_shape": (1, 1)}
+SAME: dict[str, Any] = {"pads": (1, 1, 1, 1)}
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "no image": {"x_shape": (0, 8, 9, 7), "out_channels": 8},
+    "one pixel": ONE_PIXEL,
+    "one output pixel of a padded image without rows": {
+        "x_shape": (1, 3, 0, 4),
+        "out_channels": 5,
+        "pads": (1, 1, 2, 0),
+    },
+    "odd channels": {"x_shape": (2, 5, 13, 11), "out_channels": 7, **SAME},
+    "one channel to many": {"x_shape": (1, 1, 9, 9), "out_channels": 19, **SAME},
+    "1x1, panels read in place": {
+        "x_shape": (2, 16, 12, 16),
+        "out_channels": 6,
+        "kernel_shape": (1, 1),
+    },
+    "1x1, packed panels": {"x_shape": (1, 37, 11, 13), "out_channels": 70, "kernel_shape": (1, 1)},
+    "1x1 with pads": {
+        "x_shape": (1, 4, 1, 21),
+        "out_channels": 5,
+        "kernel_shape": (1, 1),
+        "pads": (0, 0, 0, 3),
+    },
+    "1x1 with strides": {
+        "x_shape": (1, 9, 8, 9),
+        "out_channels": 9,
+        "kernel_shape": (1, 1),
+        "strides": (2, 3),
+    },
+    "several blocks of the sum": {"x_shape": (1, 130, 7, 7), "out_channels": 21, **SAME},
+    "several tasks of channels": {
+        "x_shape": (1, 12, 6, 6),
+        "out_channels": 261,
+        "kernel_shape": (1, 1),
+    },
+    "dilated, pads on one side": {
+        "x_shape": (1, 6, 12, 15),
+        "out_channels": 10,
+        "dilations": (2, 3),
+        "pads": (0, 5, 2, 1),
+    },
+    "pads beyond the kernel": {"x_shape": (1, 2, 3, 3), "out_channels": 3, "pads": (7, 5, 4, 9)},
+    "grouped": {"x_shape": (2, 12, 9, 9), "out_channels": 30, "group": 3, **SAME},
+    "depthwise": {"x_shape": (2, 21, 17, 19), "out_channels": 21, "group": 21, **SAME},
+    "depthwise 5x5 with strides": {
+        "x_shape": (1, 10, 23, 21),
+        "out_channels": 10,
+        "group": 10,
+        "kernel_shape": (5, 5),
+        "strides": (2, 3),
+        "pads": (2, 0, 1, 3),
+        "dilations": (1, 2),
+    },
+    "depthwise in bands": {"x_shape": (1, 2, 90, 250), "out_channels": 2, "group": 2, **SAME},
+    "depthwise, two outputs a channel": {
+        "x_shape": (1, 7, 9, 35),
+        "out_channels": 14,
+        "group": 7,
+        **SAME,
+    },
+    "depthwise, stride above the kernel": {
+        "x_shape": (1, 6, 19, 40),
+        "out_channels": 6,
+        "group": 6,
+        "kernel_shape": (2, 2),
+        "strides": (3, 5),
+    },
+    "depthwise with a huge window": {
+        "x_shape": (1, 4, 3, 2),
+        "out_channels": 4,
+        "group": 4,
+        "kernel_shape": (1, 2),
+        "dilations": (1, 2000),
+        "pads": (0, 1000, 0, 1000),
+    },
+}
 
 
 def random_case(
@@ -77,6 +157,7 @@ def make_model(
     inputs: dict[str, Array],
     computed: Sequence[str] = ("X",),
     x_shape: Sequence[int | str | None] | None = None,
+    y_type: npt.DTypeLike = np.float32,
 ) -> onnx.ModelProto:
     """A model of one node, named `the_node`, at the opset and IR version of the Jetson Nano.
 
@@ -98,7 +179,11 @@ def make_model(
             )
             for name in computed
         ],
-        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
+        [
+            helper.make_tensor_value_info(
+                "Y", helper.np_dtype_to_tensor_dtype(np.dtype(y_type)), None
+            )
+        ],
         [numpy_helper.from_array(v, name) for name, v in inputs.items() if name not in computed],
     )
     imports = [helper.make_opsetid("", 13), helper.make_opsetid("shiftadd", 1)]

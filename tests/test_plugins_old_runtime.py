@@ -1,13 +1,16 @@
-"""The same library file in the Jetson Nano's ONNX Runtime 1.10 under Python 3.6.
+"""The library in ONNX Runtimes of before 1.17.
 
-There a failure is an exception that has to cross from the library to ONNX Runtime, nothing tells
-which inputs are constants, and the library's own threads do the work.
+The same library file in the Jetson Nano's ONNX Runtime 1.10 under Python 3.6, and the one that is
+cross-built for the board in ONNX Runtime 1.16 on an emulated Cortex-A57. In both a failure is an
+exception that has to cross from the library to ONNX Runtime, and the library's own threads do the
+work; in the former nothing tells which inputs are constants.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,14 @@ import numpy as np
 import onnx
 import pytest
 
+from tests import arm64
+from tests.cpp_programs import jetson_nano_library
+from tests.integer_cases import (
+    INTEGER_OPERATORS,
+    evaluate_integer,
+    integer_case,
+    integer_model,
+)
 from tests.plugin_cases import (
     LIBRARY,
     case_attributes,
@@ -29,7 +40,7 @@ from tests.reference import Case, check
 pytestmark = pytest.mark.usefixtures("operator_library")
 OPERATORS = ("ShiftConv", "AdderConv")
 
-# Runs under Python 3.6: each model twice on its inputs, and once from eight threads.
+# Runs under Python 3.6, or emulated: each model twice on its inputs, and once from eight threads.
 RUNNER = """
 import json, sys, threading
 import numpy as np
@@ -67,12 +78,23 @@ print(json.dumps(report))
 """
 
 
+@dataclass
 class Nano:
-    """Models and inputs in a folder, and a run of all of them under Python 3.6."""
+    """Models and inputs in a folder, and a run of all of them in another Python.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.names: list[str] = []
+    Attributes:
+        python: the command of the interpreter.
+        version: of its ONNX Runtime.
+        library: the operator library for it.
+        same_cpp_library: whether the library and ONNX Runtime are bound to the same one.
+    """
+
+    folder: Path
+    python: list[str]
+    version: str
+    library: Path
+    same_cpp_library: bool
+    names: list[str] = field(default_factory=list)
 
     def add(self, name: str, model: onnx.ModelProto, inputs: dict[str, Any]) -> Path:
         path = self.folder / name
@@ -83,19 +105,24 @@ class Nano:
 
     def run(self) -> tuple[dict[str, Any], str]:
         """The runner's report and its stderr."""
-        command = [str(venv36()), "-c", RUNNER, str(LIBRARY), *self.names]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        command = [*self.python, "-c", RUNNER, str(self.library), *self.names]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert answer.returncode == 0, answer.stderr
         report: dict[str, Any] = json.loads(answer.stdout)
-        assert report["version"] == "1.10.0"
+        assert report["version"] == self.version
         return report, answer.stderr
 
 
-@pytest.fixture
-def nano(tmp_path: Path) -> Nano:
+@pytest.fixture(params=["python3.6", "aarch64"])
+def nano(request: pytest.FixtureRequest, tmp_path: Path) -> Nano:
+    if request.param == "aarch64":
+        missing = arm64.why_not()
+        if missing is not None:
+            pytest.skip(f"the library for the Jetson Nano is not run: {missing}")
+        return Nano(tmp_path, arm64.arm64_python(), "1.16.3", jetson_nano_library(), False)
     if find_python36() is None:
         pytest.skip("no Python 3.6 on PATH or under pyenv: ONNX Runtime 1.10 is not tested")
-    return Nano(tmp_path)
+    return Nano(tmp_path, [str(venv36())], "1.10.0", LIBRARY, True)
 
 
 def test_results(nano: Nano) -> None:
@@ -121,6 +148,24 @@ def test_results(nano: Nano) -> None:
         check(np.load(path), case)
 
 
+def test_integer_results(nano: Nano) -> None:
+    cases = {}
+    for operator in INTEGER_OPERATORS:
+        for group, layout in [(1, "NCHW"), (1, "NHWC"), (30, "NCHW")]:
+            case = integer_case(operator, (2, 30, 11, 9), 60 // min(group, 2), group=group)
+            model = integer_model(case, layout)
+            x = {"X": case.inputs(layout)["X"]}
+            cases[nano.add(f"{operator}-{group}-{layout}", model, x)] = case, layout
+    report, stderr = nano.run()
+    assert report["errors"] == {}
+    assert report["same"]
+    assert stderr == ""
+    for path, (case, layout) in cases.items():
+        output = np.load(path)
+        channels_first = output if layout == "NCHW" else output.transpose(0, 3, 1, 2)
+        np.testing.assert_array_equal(channels_first, evaluate_integer(case))
+
+
 def test_refusals(nano: Nano) -> None:
     case = random_case("ShiftConv", (1, 8, 9, 9), 4)
     attributes, inputs = case_attributes(case), case_inputs(case)
@@ -139,6 +184,29 @@ def test_refusals(nano: Nano) -> None:
     report, stderr = nano.run()
     assert report["errors"].keys() == expected.keys()
     for name, message in expected.items():
-        assert message in report["errors"][name]
-        # A build on another C++ library would lose the exception's text, so it is printed too.
+        assert message in report["errors"][name] or not nano.same_cpp_library
+        # A build on another C++ library loses the exception's text, so it is printed too.
+        assert message in stderr
+
+
+def test_integer_refusals(nano: Nano) -> None:
+    expected = {}
+    for operator in INTEGER_OPERATORS:
+        case = integer_case(operator, (1, 8, 9, 9), 4)
+        attributes, inputs = case.attributes("NCHW"), case.inputs("NCHW")
+        zero_step, two = np.zeros((), np.float32), np.zeros(2, np.uint8)
+        refusals: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+            ("layout", {"layout": "HWCN"}, {}, "layout: expected NCHW or NHWC, got 'HWCN'"),
+            ("scale", {}, {"x_scale": zero_step}, "x_scale: expected a positive, finite number"),
+            ("shape", {}, {"y_zero_point": two}, "y_zero_point shape: expected [] or [1], got [2]"),
+        ]
+        for name, changed, given, message in refusals:
+            complete = {**inputs, **given}
+            model = make_model(operator, {**attributes, **changed}, complete, y_type=np.uint8)
+            nano.add(f"{operator}-{name}", model, {"X": case.x})
+            expected[str(nano.folder / f"{operator}-{name}")] = message
+    report, stderr = nano.run()
+    assert report["errors"].keys() == expected.keys()
+    for name, message in expected.items():
+        assert message in report["errors"][name] or not nano.same_cpp_library
         assert message in stderr

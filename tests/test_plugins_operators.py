@@ -6,117 +6,26 @@ course, and what only a library in a session can get wrong: threads, weights tha
 
 from __future__ import annotations
 
-import platform
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.plugin_cases import case_inputs, case_model, random_case, run_poisoned, session
+from tests.plugin_cases import (
+    ONE_PIXEL,
+    SAME,
+    SHAPES,
+    case_inputs,
+    case_model,
+    random_case,
+    run_poisoned,
+    session,
+)
 from tests.reference import Case, check
 
 pytestmark = pytest.mark.usefixtures("operator_library")
 OPERATORS = ("ShiftConv", "AdderConv")
-ONE_PIXEL: dict[str, Any] = {"x_shape": (2, 5, 1, 1), "out_channels": 3, "kernel_shape": (1, 1)}
-SAME: dict[str, Any] = {"pads": (1, 1, 1, 1)}
-
-SHAPES: dict[str, dict[str, Any]] = {
-    "no image": {"x_shape": (0, 8, 9, 7), "out_channels": 8},
-    "one pixel": ONE_PIXEL,
-    "one output pixel of a padded image without rows": {
-        "x_shape": (1, 3, 0, 4),
-        "out_channels": 5,
-        "pads": (1, 1, 2, 0),
-    },
-    "odd channels": {"x_shape": (2, 5, 13, 11), "out_channels": 7, **SAME},
-    "one channel to many": {"x_shape": (1, 1, 9, 9), "out_channels": 19, **SAME},
-    "1x1, panels read in place": {
-        "x_shape": (2, 16, 12, 16),
-        "out_channels": 6,
-        "kernel_shape": (1, 1),
-    },
-    "1x1, packed panels": {"x_shape": (1, 37, 11, 13), "out_channels": 70, "kernel_shape": (1, 1)},
-    "1x1 with pads": {
-        "x_shape": (1, 4, 1, 21),
-        "out_channels": 5,
-        "kernel_shape": (1, 1),
-        "pads": (0, 0, 0, 3),
-    },
-    "1x1 with strides": {
-        "x_shape": (1, 9, 8, 9),
-        "out_channels": 9,
-        "kernel_shape": (1, 1),
-        "strides": (2, 3),
-    },
-    "several blocks of the sum": {"x_shape": (1, 130, 7, 7), "out_channels": 21, **SAME},
-    "several tasks of channels": {
-        "x_shape": (1, 12, 6, 6),
-        "out_channels": 261,
-        "kernel_shape": (1, 1),
-    },
-    "dilated, pads on one side": {
-        "x_shape": (1, 6, 12, 15),
-        "out_channels": 10,
-        "dilations": (2, 3),
-        "pads": (0, 5, 2, 1),
-    },
-    "pads beyond the kernel": {"x_shape": (1, 2, 3, 3), "out_channels": 3, "pads": (7, 5, 4, 9)},
-    "grouped": {"x_shape": (2, 12, 9, 9), "out_channels": 30, "group": 3, **SAME},
-    "depthwise": {"x_shape": (2, 21, 17, 19), "out_channels": 21, "group": 21, **SAME},
-    "depthwise 5x5 with strides": {
-        "x_shape": (1, 10, 23, 21),
-        "out_channels": 10,
-        "group": 10,
-        "kernel_shape": (5, 5),
-        "strides": (2, 3),
-        "pads": (2, 0, 1, 3),
-        "dilations": (1, 2),
-    },
-    "depthwise in bands": {"x_shape": (1, 2, 90, 250), "out_channels": 2, "group": 2, **SAME},
-    "depthwise, two outputs a channel": {
-        "x_shape": (1, 7, 9, 35),
-        "out_channels": 14,
-        "group": 7,
-        **SAME,
-    },
-    "depthwise, stride above the kernel": {
-        "x_shape": (1, 6, 19, 40),
-        "out_channels": 6,
-        "group": 6,
-        "kernel_shape": (2, 2),
-        "strides": (3, 5),
-    },
-    "depthwise with a huge window": {
-        "x_shape": (1, 4, 3, 2),
-        "out_channels": 4,
-        "group": 4,
-        "kernel_shape": (1, 2),
-        "dilations": (1, 2000),
-        "pads": (0, 1000, 0, 1000),
-    },
-}
-
-
-def machine_isas() -> list[str]:
-    """The values of SHIFTADD_CPU_ISA that this machine can run."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        flags = set()
-    isas = ["portable"]
-    if platform.machine() == "x86_64" and {"avx2", "fma"} <= flags:
-        isas += ["avx2", "avx512"] if "avx512f" in flags else ["avx2"]
-    return isas
-
-
-@pytest.fixture(params=machine_isas())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Has the kernels that the test creates use one instruction set; its name."""
-    name: str = request.param
-    monkeypatch.setenv("SHIFTADD_CPU_ISA", name)
-    return name
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "conv_kernel.h"
+#include "qlinear_conv_kernel.h"
 
 namespace shiftadd {
 namespace ort {
@@ -18,6 +19,11 @@ struct ConvOp : OrtCustomOp {
 
 OperatorKind kind_of(const OrtCustomOp* op) { return static_cast<const ConvOp*>(op)->kind; }
 
+std::unique_ptr<ConvNode> make_node(OperatorKind kind, const OrtKernelInfo* info) {
+  if (is_integer(kind)) return std::unique_ptr<ConvNode>(new QLinearConvKernel(kind, info));
+  return std::unique_ptr<ConvNode>(new ConvKernel(kind, info));
+}
+
 OrtStatus* failure(const std::exception& error) {
   const bool contract = dynamic_cast<const ContractError*>(&error) != nullptr;
   return api().table->CreateStatus(contract ? ORT_INVALID_ARGUMENT : ORT_FAIL, error.what());
@@ -27,7 +33,7 @@ OrtStatus* failure(const std::exception& error) {
 OrtStatus* ORT_API_CALL create_kernel_v2(const OrtCustomOp* op, const OrtApi*,
                                          const OrtKernelInfo* info, void** kernel) {
   try {
-    *kernel = new ConvKernel(kind_of(op), info);
+    *kernel = make_node(kind_of(op), info).release();
     return nullptr;
   } catch (const std::exception& error) {
     return failure(error);
@@ -36,7 +42,7 @@ OrtStatus* ORT_API_CALL create_kernel_v2(const OrtCustomOp* op, const OrtApi*,
 
 OrtStatus* ORT_API_CALL compute_v2(void* kernel, OrtKernelContext* context) {
   try {
-    static_cast<ConvKernel*>(kernel)->compute(context);
+    static_cast<ConvNode*>(kernel)->compute(context);
     return nullptr;
   } catch (const std::exception& error) {
     return failure(error);
@@ -52,14 +58,14 @@ void print_failure(const std::exception& error) {
 // A kernel before API 17. Before API 15 it is not told its node's name, but ONNX Runtime puts that
 // name before whatever a run throws: so there a refusal waits for the first run to be thrown.
 struct ThrowingKernel {
-  std::unique_ptr<ConvKernel> kernel;
+  std::unique_ptr<ConvNode> kernel;
   std::string refusal;
 };
 
 void* ORT_API_CALL create_kernel(const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info) {
   std::unique_ptr<ThrowingKernel> result(new ThrowingKernel);
   try {
-    result->kernel.reset(new ConvKernel(kind_of(op), info));
+    result->kernel = make_node(kind_of(op), info);
   } catch (const std::exception& error) {
     if (api().version >= kConstantInputsApi) {
       print_failure(error);
@@ -83,21 +89,30 @@ void ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
 
 void ORT_API_CALL destroy_throwing(void* kernel) { delete static_cast<ThrowingKernel*>(kernel); }
 
-void ORT_API_CALL destroy_kernel(void* kernel) { delete static_cast<ConvKernel*>(kernel); }
+void ORT_API_CALL destroy_kernel(void* kernel) { delete static_cast<ConvNode*>(kernel); }
 
 const char* ORT_API_CALL name(const OrtCustomOp* op) { return operator_name(kind_of(op)); }
 
 const char* ORT_API_CALL cpu_provider(const OrtCustomOp*) { return nullptr; }
 
 ONNXTensorElementDataType ORT_API_CALL input_type(const OrtCustomOp* op, size_t index) {
-  const bool packed = kind_of(op) == OperatorKind::kShiftConv && index == kInputW;
-  return packed ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  const OperatorKind kind = kind_of(op);
+  if (is_shift(kind) && index == input_positions(kind).w) {
+    return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+  }
+  const bool code = index == kIntegerInputX || index == kIntegerInputXZeroPoint ||
+                    index == kIntegerInputW || index == kIntegerInputYZeroPoint;
+  return is_integer(kind) && code ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+                                  : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 }
 
-size_t ORT_API_CALL input_count(const OrtCustomOp*) { return kInputCount; }
+size_t ORT_API_CALL input_count(const OrtCustomOp* op) {
+  return input_positions(kind_of(op)).count;
+}
 
-ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp*, size_t) {
-  return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp* op, size_t) {
+  return is_integer(kind_of(op)) ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+                                 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 }
 
 size_t ORT_API_CALL output_count(const OrtCustomOp*) { return 1; }
@@ -145,7 +160,9 @@ ConvOp make_conv_op(OperatorKind kind) {
 const std::vector<OrtCustomOp*>& custom_ops() {
   static ConvOp shift = make_conv_op(OperatorKind::kShiftConv);
   static ConvOp adder = make_conv_op(OperatorKind::kAdderConv);
-  static const std::vector<OrtCustomOp*> ops = {&shift, &adder};
+  static ConvOp integer_shift = make_conv_op(OperatorKind::kQLinearShiftConv);
+  static ConvOp integer_adder = make_conv_op(OperatorKind::kQLinearAdderConv);
+  static const std::vector<OrtCustomOp*> ops = {&shift, &adder, &integer_shift, &integer_adder};
   return ops;
 }
 

@@ -1,6 +1,7 @@
 #include "ort_api.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <stdexcept>
 
@@ -102,13 +103,22 @@ std::vector<int64_t> attribute_ints(const OrtKernelInfo* info, const std::string
   return values;
 }
 
-std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name) {
+std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name,
+                             const char* absent) {
   std::vector<char> text;
   OrtStatus* status = read_sized(text, [&](char* out, size_t* size) {
     return api().table->KernelInfoGetAttribute_string(info, name, out, size);
   });
-  if (status != nullptr) refuse_attribute(node, name, "a string", status);
-  return without_nul(text);
+  if (status == nullptr) return without_nul(text);
+  // Nothing but its text tells an attribute that is missing from one of another type.
+  const bool missing = std::strstr(api().table->GetErrorMessage(status), "No attribute") != nullptr;
+  if (absent == nullptr || !missing) refuse_attribute(node, name, "a string", status);
+  api().table->ReleaseStatus(status);
+  return absent;
+}
+
+std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name) {
+  return attribute_string(info, node, name, nullptr);
 }
 
 std::string node_name(const OrtKernelInfo* info) {

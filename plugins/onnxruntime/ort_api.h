@@ -50,6 +50,9 @@ int64_t attribute_int(const OrtKernelInfo* info, const std::string& node, const 
 std::vector<int64_t> attribute_ints(const OrtKernelInfo* info, const std::string& node,
                                     const char* name);
 std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name);
+// The same, or `absent` where the node has no such attribute.
+std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name,
+                             const char* absent);
 
 // The node's name in the graph; below API 15 ONNX Runtime does not tell it.
 std::string node_name(const OrtKernelInfo* info);

@@ -1,6 +1,5 @@
 // Unit tests of the operator contract and the packed-weight codec; built with sanitizers and run by
 // tests/test_plugins_contract.py. Prints one line for each failure; exits 1 if there was any.
-#include <cstdio>
 #include <limits>
 #include <random>
 #include <string>
@@ -8,21 +7,13 @@
 
 #include "shiftadd/contract.h"
 #include "shiftadd/packed_weights.h"
+#include "support.h"
 
 namespace {
 
 using namespace shiftadd;
+using test::expect;
 using Shape = std::vector<int64_t>;
-
-int g_checks = 0;
-int g_failures = 0;
-
-void expect(bool condition, const std::string& what) {
-  ++g_checks;
-  if (condition) return;
-  ++g_failures;
-  std::printf("FAILED: %s\n", what.c_str());
-}
 
 // Runs `call` and expects a ContractError whose text has every part.
 template <typename Call>
@@ -166,6 +157,67 @@ void test_shapes() {
   validate_channel_input("n", "bias", {5}, 5);
 }
 
+// What the integer operators have beside or in place of the float ones' rules.
+void test_integer_rules() {
+  const OperatorKind shift = OperatorKind::kQLinearShiftConv;
+  const OperatorKind adder = OperatorKind::kQLinearAdderConv;
+  ConvAttributes a = attributes_3x3();
+  validate_attributes(shift, "n", a);
+  a.weight_bits = 8;
+  expect_refusal("8 bits", {"n: weight_bits", "expected 4, got 8"},
+                 [&] { validate_attributes(shift, "n", a); });
+  expect(parse_layout("n", "NHWC") == Layout::kNhwc, "layout NHWC");
+  expect(parse_layout("n", "NCHW") == Layout::kNchw, "layout NCHW");
+  expect_refusal("layout", {"n: layout", "NCHW or NHWC", "got 'nhwc'"},
+                 [] { parse_layout("n", "nhwc"); });
+
+  a.layout = Layout::kNhwc;
+  const ConvGeometry g = resolve_geometry(adder, "n", a, {2, 10, 12, 8}, {5, 8, 3, 3});
+  expect(g.batch == 2 && g.channels == 8 && g.height == 10 && g.width == 12, "axes of NHWC");
+  expect_refusal("rank", {"X rank", "(N, H, W, C)", "got 3"},
+                 [&] { resolve_geometry(adder, "n", a, {10, 12, 8}, {5, 8, 3, 3}); });
+
+  a = attributes_3x3();
+  a.kernel_shape = {1, 1};
+  a.pads = {0, 0, 0, 0};
+  for (const int64_t most : {detail::kMostShiftTerms, detail::kMostAdderTerms}) {
+    const bool shifts = most == detail::kMostShiftTerms;
+    // The reason for the limit: one term more could leave int32.
+    const int64_t largest_term = shifts ? 255 * 64 : 255;
+    expect(most * largest_term <= std::numeric_limits<int32_t>::max() &&
+               (most + 1) * largest_term > std::numeric_limits<int32_t>::max(),
+           "most terms " + detail::text(most));
+    for (const int64_t terms : {most, most + 1}) {
+      const auto resolve = [&] {
+        resolve_geometry(shifts ? shift : adder, "n", a, {1, terms, 1, 1},
+                         shifts ? Shape{1, packed_columns(terms, 4)} : Shape{1, terms, 1, 1});
+      };
+      if (terms == most) {
+        resolve();
+      } else {
+        expect_refusal("too many terms", {"terms of one output", detail::text(most)}, resolve);
+      }
+    }
+  }
+
+  validate_scalar_input("n", "x_scale", {});
+  validate_scalar_input("n", "x_scale", {1});
+  expect_refusal("scalar", {"n: x_scale shape", "[] or [1]", "got [2]"},
+                 [] { validate_scalar_input("n", "x_scale", {2}); });
+  const float infinity = std::numeric_limits<float>::infinity();
+  validate_y_scale("n", 0.5f);
+  for (const float value : {0.0f, -1.0f, infinity, std::numeric_limits<float>::quiet_NaN()}) {
+    expect_refusal("y_scale", {"n: y_scale", "positive, finite"},
+                   [&] { validate_y_scale("n", value); });
+  }
+  expect_refusal("1/y_scale", {"n: y_scale", "finite reciprocal"},
+                 [] { validate_y_scale("n", std::numeric_limits<float>::denorm_min()); });
+  const float values[] = {1.0f, -infinity};
+  validate_finite("n", "bias", values, 1);
+  expect_refusal("bias", {"n: bias[1]", "finite", "-inf"},
+                 [&] { validate_finite("n", "bias", values, 2); });
+}
+
 void test_overflow() {
   const int64_t largest = detail::kLargestAttribute;
   ConvAttributes a = attributes_3x3();
@@ -251,10 +303,10 @@ int main() {
   test_attributes();
   test_output_extents(random);
   test_shapes();
+  test_integer_rules();
   test_overflow();
   test_codes();
   test_bad_codes();
   test_row_lengths(random);
-  std::printf("%d checks, %d failures, seed %u\n", g_checks, g_failures, seed);
-  return g_failures == 0 ? 0 : 1;
+  return test::report(seed);
 }

@@ -2,7 +2,6 @@
 // random shapes, arrays that end where their memory ends, outputs that start as NaN. Run by
 // tests/test_plugins_contract.py; prints one line for each failure and exits 1 if there was any.
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -12,21 +11,13 @@
 
 #include "convolution.h"
 #include "shiftadd/contract.h"
+#include "support.h"
 #include "thread_pool.h"
 
 namespace {
 
 using namespace shiftadd;
-
-int g_checks = 0;
-int g_failures = 0;
-
-void expect(bool condition, const std::string& what) {
-  ++g_checks;
-  if (condition) return;
-  ++g_failures;
-  std::printf("FAILED: %s\n", what.c_str());
-}
+using test::expect;
 
 struct Case {
   OperatorKind kind;
@@ -34,16 +25,6 @@ struct Case {
   Activation activation;
   std::vector<float> x, w, scale, bias;
 };
-
-std::string describe(const Case& c) {
-  const ConvGeometry& g = c.geometry;
-  return std::string(operator_name(c.kind)) + " X " +
-         detail::text({g.batch, g.channels, g.height, g.width}) + " kernel " +
-         detail::text({g.kernel_height, g.kernel_width}) + " to " +
-         detail::text({g.out_channels, g.out_height, g.out_width}) + " group " +
-         detail::text(g.group) + " strides " + detail::text({g.stride_height, g.stride_width}) +
-         " dilations " + detail::text({g.dilation_height, g.dilation_width});
-}
 
 std::vector<float> draw_floats(std::mt19937& random, int64_t count) {
   std::normal_distribution<float> normal;
@@ -150,7 +131,7 @@ void test_case(const Case& c, const cpu::MicroKernels& kernels) {
   }
   // Written this way round, NaN fails too.
   const bool close = std::sqrt(error.squared) <= 2e-6 * std::sqrt(error.magnitude);
-  expect(close, std::string(kernels.name) + ": " + describe(c) + ": error " +
+  expect(close, std::string(kernels.name) + ": " + test::describe(c.kind, g) + ": error " +
                     detail::text(std::sqrt(error.squared / error.magnitude)));
 }
 
@@ -169,7 +150,7 @@ void test_callers(const Case& c, const cpu::MicroKernels& kernels) {
     const bool same = output.size() == alone.size() &&
                       (alone.empty() || std::memcmp(output.data(), alone.data(),
                                                     alone.size() * sizeof(float)) == 0);
-    expect(same, "callers at once: " + describe(c));
+    expect(same, "callers at once: " + test::describe(c.kind, c.geometry));
   }
 }
 
@@ -181,6 +162,8 @@ std::vector<const cpu::MicroKernels*> tables_of_this_machine() {
     tables.push_back(&cpu::avx2_micro_kernels());
     if (__builtin_cpu_supports("avx512f")) tables.push_back(&cpu::avx512_micro_kernels());
   }
+#elif defined(__aarch64__)
+  tables.push_back(&cpu::neon_micro_kernels());
 #endif
   return tables;
 }
@@ -197,7 +180,5 @@ int main() {
     for (const cpu::MicroKernels* table : tables) test_case(c, *table);
     if (i % 50 == 0) test_callers(c, *tables.back());
   }
-  std::printf("%d checks on %zu instruction sets, %d failures, seed %u\n", g_checks, tables.size(),
-              g_failures, seed);
-  return g_failures == 0 ? 0 : 1;
+  return test::report(seed);
 }

@@ -3,12 +3,14 @@
 #ifndef SHIFTADD_CONTRACT_H_
 #define SHIFTADD_CONTRACT_H_
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace shiftadd {
@@ -19,12 +21,55 @@ constexpr int kContractVersion = 1;
 // Inputs of every float operator, in this order; all of them are always present.
 enum InputIndex : size_t { kInputX = 0, kInputW = 1, kInputScale = 2, kInputBias = 3, kInputCount };
 
-enum class OperatorKind { kShiftConv, kAdderConv };
+// Inputs of every integer (QLinear) operator.
+enum IntegerInputIndex : size_t {
+  kIntegerInputX = 0,
+  kIntegerInputXScale,
+  kIntegerInputXZeroPoint,
+  kIntegerInputW,
+  kIntegerInputScale,
+  kIntegerInputBias,
+  kIntegerInputYScale,
+  kIntegerInputYZeroPoint,
+  kIntegerInputCount
+};
+
+enum class OperatorKind { kShiftConv, kAdderConv, kQLinearShiftConv, kQLinearAdderConv };
+
+inline bool is_shift(OperatorKind kind) {
+  return kind == OperatorKind::kShiftConv || kind == OperatorKind::kQLinearShiftConv;
+}
+
+inline bool is_integer(OperatorKind kind) {
+  return kind == OperatorKind::kQLinearShiftConv || kind == OperatorKind::kQLinearAdderConv;
+}
 
 enum class Activation { kNone, kRelu, kRelu6, kHardswish };
 
+// Where the inputs stand that all of the operators have, and how many inputs there are.
+struct InputPositions {
+  size_t x, w, scale, bias, count;
+};
+
+inline InputPositions input_positions(OperatorKind kind) {
+  if (is_integer(kind)) {
+    return {kIntegerInputX, kIntegerInputW, kIntegerInputScale, kIntegerInputBias,
+            kIntegerInputCount};
+  }
+  return {kInputX, kInputW, kInputScale, kInputBias, kInputCount};
+}
+
+// Order of the axes of an integer operator's X and Y.
+enum class Layout { kNchw, kNhwc };
+
 inline const char* operator_name(OperatorKind kind) {
-  return kind == OperatorKind::kShiftConv ? "ShiftConv" : "AdderConv";
+  switch (kind) {
+    case OperatorKind::kShiftConv: return "ShiftConv";
+    case OperatorKind::kAdderConv: return "AdderConv";
+    case OperatorKind::kQLinearShiftConv: return "QLinearShiftConv";
+    case OperatorKind::kQLinearAdderConv: return "QLinearAdderConv";
+  }
+  return "";
 }
 
 // Thrown for whatever breaks the contract; what() names the node, the field and both values.
@@ -35,7 +80,7 @@ class ContractError : public std::invalid_argument {
       : std::invalid_argument(node + ": " + field + ": expected " + expected + ", got " + got) {}
 };
 
-// ONNX Conv's attributes, plus weight_bits (ShiftConv only) and activation.
+// ONNX Conv's attributes, plus weight_bits (shift only), activation and layout (integer only).
 // Order: kernel_shape, strides, dilations = (height, width); pads = (top, left, bottom, right).
 struct ConvAttributes {
   std::vector<int64_t> kernel_shape;
@@ -45,6 +90,7 @@ struct ConvAttributes {
   int64_t group = 1;
   int64_t weight_bits = 0;
   Activation activation = Activation::kNone;
+  Layout layout = Layout::kNchw;
 };
 
 // One convolution with every size resolved. All sizes are counts of elements.
@@ -60,10 +106,20 @@ struct ConvGeometry {
   int64_t terms;
 };
 
+// Whether output pixel i reads input pixel i and no other.
+inline bool keeps_pixels(const ConvGeometry& g) {
+  return g.kernel_height == 1 && g.kernel_width == 1 && g.stride_height == 1 &&
+         g.stride_width == 1 && g.out_height == g.height && g.out_width == g.width;
+}
+
 namespace detail {
 
 // Larger attribute values have no use, and below it no sum or product of two overflows int64.
 constexpr int64_t kLargestAttribute = std::numeric_limits<int32_t>::max();
+
+// Most terms of which the sum surely fits int32: 2^31 - 1 over 255 * 64, and over 255.
+constexpr int64_t kMostShiftTerms = 131586;
+constexpr int64_t kMostAdderTerms = 8421504;
 
 template <typename T>
 std::string text(const T& value) {
@@ -144,6 +200,13 @@ inline Activation parse_activation(const std::string& node, const std::string& n
   throw ContractError(node, "activation", "none, relu, relu6 or hardswish", "'" + name + "'");
 }
 
+// Parses the attribute `layout`; throws ContractError for an unknown name.
+inline Layout parse_layout(const std::string& node, const std::string& name) {
+  if (name == "NCHW") return Layout::kNchw;
+  if (name == "NHWC") return Layout::kNhwc;
+  throw ContractError(node, "layout", "NCHW or NHWC", "'" + name + "'");
+}
+
 // Checks everything that attributes alone can break; throws ContractError.
 inline void validate_attributes(OperatorKind kind, const std::string& node,
                                 const ConvAttributes& attributes) {
@@ -156,9 +219,10 @@ inline void validate_attributes(OperatorKind kind, const std::string& node,
                         "an integer from 1 to " + detail::text(detail::kLargestAttribute),
                         detail::text(attributes.group));
   }
-  if (kind == OperatorKind::kShiftConv && attributes.weight_bits != 4 &&
-      attributes.weight_bits != 8) {
-    throw ContractError(node, "weight_bits", "4 or 8", detail::text(attributes.weight_bits));
+  if (!is_shift(kind) || attributes.weight_bits == 4) return;
+  if (is_integer(kind) || attributes.weight_bits != 8) {
+    throw ContractError(node, "weight_bits", is_integer(kind) ? "4" : "4 or 8",
+                        detail::text(attributes.weight_bits));
   }
 }
 
@@ -168,33 +232,35 @@ inline int64_t packed_columns(int64_t terms, int64_t weight_bits) {
   return terms / codes_per_word + (terms % codes_per_word != 0);
 }
 
-// Rank of W: ShiftConv [M, packed columns], AdderConv [M, C/group, kH, kW]; throws ContractError.
+// Rank of W: shift [M, packed columns], adder [M, C/group, kH, kW]; throws ContractError.
 inline void validate_weight_rank(OperatorKind kind, const std::string& node,
                                  const std::vector<int64_t>& w_shape) {
-  const size_t rank = kind == OperatorKind::kShiftConv ? 2 : 4;
+  const size_t rank = is_shift(kind) ? 2 : 4;
   if (w_shape.size() != rank) {
     throw ContractError(node, "W rank", detail::text(rank), detail::text(w_shape.size()));
   }
 }
 
 // Checks the shapes of X and W against attributes that validate_attributes accepted, and resolves
-// the convolution. x_shape: [N, C, H, W]; w_shape: ShiftConv [M, packed_columns], AdderConv
+// the convolution. x_shape: in the order of the layout; w_shape: shift [M, packed_columns], adder
 // [M, C/group, kH, kW]. Output extents are those of ONNX Conv. Throws ContractError.
 inline ConvGeometry resolve_geometry(OperatorKind kind, const std::string& node,
                                      const ConvAttributes& attributes,
                                      const std::vector<int64_t>& x_shape,
                                      const std::vector<int64_t>& w_shape) {
   using detail::text;
+  const bool channels_last = attributes.layout == Layout::kNhwc;
   if (x_shape.size() != 4) {
-    throw ContractError(node, "X rank", "4 (N, C, H, W)", text(x_shape.size()));
+    throw ContractError(node, "X rank", channels_last ? "4 (N, H, W, C)" : "4 (N, C, H, W)",
+                        text(x_shape.size()));
   }
   validate_weight_rank(kind, node, w_shape);
 
   ConvGeometry g;
   g.batch = x_shape[0];
-  g.channels = x_shape[1];
-  g.height = x_shape[2];
-  g.width = x_shape[3];
+  g.channels = x_shape[channels_last ? 3 : 1];
+  g.height = x_shape[channels_last ? 1 : 2];
+  g.width = x_shape[channels_last ? 2 : 3];
   for (int64_t extent : x_shape) {
     if (extent < 0 || extent > detail::kLargestAttribute) {
       throw ContractError(node, "X shape", "extents from 0 to " + text(detail::kLargestAttribute),
@@ -223,7 +289,11 @@ inline ConvGeometry resolve_geometry(OperatorKind kind, const std::string& node,
   g.dilation_width = attributes.dilations[1];
   g.terms = detail::checked_product(node, "kernel_shape",
                                     {g.group_channels, g.kernel_height, g.kernel_width});
-  if (kind == OperatorKind::kShiftConv) {
+  const int64_t most_terms = is_shift(kind) ? detail::kMostShiftTerms : detail::kMostAdderTerms;
+  if (is_integer(kind) && g.terms > most_terms) {
+    throw ContractError(node, "terms of one output", "at most " + text(most_terms), text(g.terms));
+  }
+  if (is_shift(kind)) {
     detail::require_shape(node, "W", w_shape,
                           {g.out_channels, packed_columns(g.terms, attributes.weight_bits)});
   } else {
@@ -245,6 +315,48 @@ inline ConvGeometry resolve_geometry(OperatorKind kind, const std::string& node,
 inline void validate_channel_input(const std::string& node, const char* input,
                                    const std::vector<int64_t>& shape, int64_t out_channels) {
   detail::require_shape(node, input, shape, {out_channels});
+}
+
+// The scalars of an integer operator: a code q stands for scale * (q - zero_point).
+struct Quantization {
+  float x_scale;
+  uint8_t x_zero_point;
+  float y_scale;
+  uint8_t y_zero_point;
+};
+
+// Checks the shape of a scale or zero point: [] or [1]; throws ContractError.
+inline void validate_scalar_input(const std::string& node, const char* input,
+                                  const std::vector<int64_t>& shape) {
+  if (!shape.empty() && shape != std::vector<int64_t>{1}) {
+    throw ContractError(node, std::string(input) + " shape", "[] or [1]", detail::text(shape));
+  }
+}
+
+// Checks a scale: positive and finite. Throws ContractError.
+inline void validate_scale(const std::string& node, const char* input, float value) {
+  if (!(value > 0.0f) || !std::isfinite(value)) {
+    throw ContractError(node, input, "a positive, finite number", detail::text(value));
+  }
+}
+
+// Checks y_scale, by whose reciprocal an output is multiplied; throws ContractError.
+inline void validate_y_scale(const std::string& node, float value) {
+  validate_scale(node, "y_scale", value);
+  if (!std::isfinite(1.0f / value)) {
+    throw ContractError(node, "y_scale", "a number with a finite reciprocal", detail::text(value));
+  }
+}
+
+// Checks the values of an integer operator's scale or bias; throws ContractError.
+inline void validate_finite(const std::string& node, const char* input, const float* values,
+                            int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (!std::isfinite(values[i])) {
+      throw ContractError(node, std::string(input) + "[" + detail::text(i) + "]",
+                          "a finite number", detail::text(values[i]));
+    }
+  }
 }
 
 }  // namespace shiftadd

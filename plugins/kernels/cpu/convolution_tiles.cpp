@@ -26,12 +26,6 @@ int64_t depth_block(int64_t terms, int64_t tile_width) {
   return divide_up(terms, divide_up(terms, most));
 }
 
-// Whether output pixel i reads input pixel i and no other.
-bool keeps_pixels(const ConvGeometry& g) {
-  return g.kernel_height == 1 && g.kernel_width == 1 && g.stride_height == 1 &&
-         g.stride_width == 1 && g.out_height == g.height && g.out_width == g.width;
-}
-
 // Where pixels stay in place an image is one long row, with no rows to break a panel at.
 ConvGeometry flattened(const ConvGeometry& geometry) {
   ConvGeometry g = geometry;

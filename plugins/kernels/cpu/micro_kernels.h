@@ -65,7 +65,7 @@ using CopyKernel = void (*)(const CopyArguments&);
 constexpr size_t kLargestTileVectors = 4;
 
 struct MicroKernels {
-  const char* name;     // "portable", "avx2", "avx512"
+  const char* name;     // "portable", "neon", "avx2", "avx512"
   size_t lanes;         // floats a vector
   size_t tile_rows;     // output channels a tile
   size_t tile_vectors;  // vectors of pixels a full tile
@@ -81,6 +81,8 @@ const MicroKernels& portable_micro_kernels();
 #if defined(__x86_64__)
 const MicroKernels& avx2_micro_kernels();
 const MicroKernels& avx512_micro_kernels();
+#elif defined(__aarch64__)
+const MicroKernels& neon_micro_kernels();
 #endif
 
 // The widest table that this processor runs, or the one named by the environment variable

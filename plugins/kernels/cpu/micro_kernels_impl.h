@@ -13,16 +13,7 @@
 #include <cstring>
 
 #include "micro_kernels.h"
-
-#define SHIFTADD_INLINE inline __attribute__((always_inline))
-
-// GCC before 8, the Jetson Nano's own, has no such pragma; -O3 unrolls loops of constant length there.
-#define SHIFTADD_PRAGMA(text) _Pragma(#text)
-#if defined(__clang__) || __GNUC__ >= 8
-#define SHIFTADD_UNROLL(count) SHIFTADD_PRAGMA(GCC unroll count)
-#else
-#define SHIFTADD_UNROLL(count)
-#endif
+#include "unroll.h"
 
 namespace shiftadd {
 namespace cpu {

@@ -1,5 +1,5 @@
-// Micro-kernels over four floats in the compiler's own vector type: SSE2, NEON or plain scalar code,
-// whatever the target has.
+// Micro-kernels over four floats in the compiler's own vector type: SSE2 or plain scalar
+// code, whatever the target has.
 #include "micro_kernels_impl.h"
 
 namespace shiftadd {
@@ -50,12 +50,8 @@ struct PortableVector {
 }  // namespace
 
 const MicroKernels& portable_micro_kernels() {
-#if defined(__aarch64__)
-  constexpr size_t kVectors = 4;  // 16 of NEON's 32 registers hold sums
-#else
-  constexpr size_t kVectors = 2;  // 8 of SSE2's 16
-#endif
-  static const MicroKernels table = make_micro_kernels<PortableVector, 4, kVectors>("portable");
+  // 8 of SSE2's 16 registers hold sums.
+  static const MicroKernels table = make_micro_kernels<PortableVector, 4, 2>("portable");
   return table;
 }
 

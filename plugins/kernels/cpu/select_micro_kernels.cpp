@@ -28,6 +28,8 @@ const MicroKernels& select_micro_kernels() {
 #if defined(__x86_64__)
       {"avx512", avx512, avx512_micro_kernels},
       {"avx2", avx2, avx2_micro_kernels},
+#elif defined(__aarch64__)
+      {"neon", true, neon_micro_kernels},
 #endif
       {"portable", true, portable_micro_kernels},
   };

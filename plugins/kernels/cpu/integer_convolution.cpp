@@ -1,0 +1,168 @@
+// Packing, the change of layout, and the choice between register tiles and depthwise pixels.
+#include "integer_convolution.h"
+
+#include <algorithm>
+
+#include "integer_math.h"
+#include "integer_panel.h"
+
+namespace shiftadd {
+namespace cpu {
+namespace {
+
+// A weight of the shift counts units of 1/64.
+constexpr double kShiftUnits = 64.0;
+
+int32_t weight_value(OperatorKind kind, uint8_t code) {
+  return is_shift(kind) ? static_cast<int8_t>(code) : code;
+}
+
+// to[c][r] = from[r][c], both dense, for rows [begin, end); in squares that stay in cache.
+void transpose(const uint8_t* from, uint8_t* to, int64_t rows, int64_t columns, int64_t begin,
+               int64_t end) {
+  constexpr int64_t kSquare = 32;
+  for (int64_t top = begin; top < end; top += kSquare) {
+    const int64_t bottom = std::min(top + kSquare, end);
+    for (int64_t left = 0; left < columns; left += kSquare) {
+      const int64_t right = std::min(left + kSquare, columns);
+      for (int64_t r = top; r < bottom; ++r) {
+        for (int64_t c = left; c < right; ++c) to[c * rows + r] = from[r * columns + c];
+      }
+    }
+  }
+}
+
+// The same for each of `images` matrices.
+void transpose_images(const uint8_t* from, uint8_t* to, int64_t images, int64_t rows,
+                      int64_t columns, ParallelRunner& runner) {
+  constexpr int64_t kTaskBytes = 1 << 16;
+  const int64_t task_rows = divide_up(kTaskBytes, std::max<int64_t>(columns, 1));
+  const int64_t tasks = divide_up(rows, task_rows);
+  parallel_for(runner, static_cast<size_t>(images * tasks), [&](size_t task) {
+    const int64_t offset = static_cast<int64_t>(task) / tasks * rows * columns;
+    const int64_t begin = static_cast<int64_t>(task) % tasks * task_rows;
+    transpose(from + offset, to + offset, rows, columns, begin, std::min(begin + task_rows, rows));
+  });
+}
+
+}  // namespace
+
+IntegerConvolution::IntegerConvolution(OperatorKind kind, const IntegerKernels& kernels,
+                                       const ConvGeometry& geometry, const uint8_t* weights)
+    : kind_(kind),
+      kernels_(kernels),
+      depthwise_(geometry.group_channels == 1 && geometry.group_out_channels == 1),
+      weight_sums_(static_cast<size_t>(geometry.out_channels)) {
+  if (depthwise_) {
+    pack_depthwise(geometry, weights);
+  } else {
+    pack_panels(geometry, weights);
+  }
+  if (!is_shift(kind)) return;
+  for (int64_t m = 0; m < geometry.out_channels; ++m) {
+    for (int64_t k = 0; k < geometry.terms; ++k) {
+      weight_sums_[m] += weight_value(kind, weights[m * geometry.terms + k]);
+    }
+  }
+}
+
+// The sum's terms, which come in the order (c, kh, kw), go to the order of the pixels: (kh, kw, c).
+void IntegerConvolution::pack_panels(const ConvGeometry& g, const uint8_t* weights) {
+  const IntegerTile& tile = this->tile();
+  const int64_t channels = static_cast<int64_t>(tile.channels);
+  const int64_t depth = static_cast<int64_t>(tile.depth);
+  const int64_t row = packed_terms(tile, g.terms) * channels;
+  const int64_t group_bytes = divide_up(g.group_out_channels, channels) * row;
+  const int64_t taps = g.kernel_height * g.kernel_width;
+  panels_.assign(static_cast<size_t>(g.group * group_bytes), 0);
+  for (int64_t m = 0; m < g.out_channels; ++m) {
+    const int64_t in_group = m % g.group_out_channels;
+    uint8_t* panel = panels_.data() + m / g.group_out_channels * group_bytes +
+                     in_group / channels * row + in_group % channels * depth;
+    for (int64_t k = 0; k < g.terms; ++k) {
+      const int64_t to = k % taps * g.group_channels + k / taps;
+      panel[to / depth * channels * depth + to % depth] = weights[m * g.terms + k];
+    }
+  }
+}
+
+void IntegerConvolution::pack_depthwise(const ConvGeometry& g, const uint8_t* weights) {
+  depthwise_weights_.resize(static_cast<size_t>(g.out_channels * g.terms));
+  for (int64_t m = 0; m < g.out_channels; ++m) {
+    for (int64_t k = 0; k < g.terms; ++k) {
+      depthwise_weights_[k * g.out_channels + m] =
+          static_cast<int16_t>(weight_value(kind_, weights[m * g.terms + k]));
+    }
+  }
+}
+
+void IntegerConvolution::run(const ConvGeometry& geometry, const IntegerConvTensors& tensors,
+                             const Quantization& quantization, Activation activation, Layout layout,
+                             ParallelRunner& runner) const {
+  const ConvGeometry& g = geometry;
+  if (g.batch == 0) return;
+  Call call = {g,
+               tensors.x,
+               tensors.y,
+               quantization.x_zero_point,
+               {},
+               {},
+               tensors.bias,
+               {activation, 1.0f / quantization.y_scale,
+                static_cast<float>(quantization.y_zero_point)}};
+  const double unit = is_shift(kind_) ? quantization.x_scale / kShiftUnits : -quantization.x_scale;
+  const int32_t x_offset = !depthwise_ && tile().sign_flip != 0 ? 128 : 0;
+  for (int64_t m = 0; m < g.out_channels; ++m) {
+    call.multiplier.push_back(static_cast<float>(tensors.scale[m] * unit));
+    call.start.push_back((x_offset - quantization.x_zero_point) * weight_sums_[m]);
+  }
+  if (layout == Layout::kNhwc) {
+    run_channels_last(call, runner);
+    return;
+  }
+  const int64_t pixels = g.height * g.width;
+  const int64_t out_pixels = g.out_height * g.out_width;
+  std::vector<uint8_t> x(static_cast<size_t>(g.batch * pixels * g.channels));
+  std::vector<uint8_t> y(static_cast<size_t>(g.batch * out_pixels * g.out_channels));
+  transpose_images(tensors.x, x.data(), g.batch, g.channels, pixels, runner);
+  call.x = x.data();
+  call.y = y.data();
+  run_channels_last(call, runner);
+  transpose_images(y.data(), tensors.y, g.batch, out_pixels, g.out_channels, runner);
+}
+
+void IntegerConvolution::run_channels_last(const Call& call, ParallelRunner& runner) const {
+  if (depthwise_) {
+    run_depthwise(call, runner);
+  } else {
+    run_tiles(call, runner);
+  }
+}
+
+// One output pixel at a time: the pixels of its taps are read where they are.
+void IntegerConvolution::run_depthwise(const Call& call, ParallelRunner& runner) const {
+  const ConvGeometry& g = call.geometry;
+  const size_t channels = static_cast<size_t>(g.channels);
+  const std::vector<uint8_t> padding(channels, call.x_zero_point);
+  const IntegerDepthwiseKernel sum =
+      is_shift(kind_) ? kernels_.shift_depthwise : kernels_.adder_depthwise;
+  parallel_for(runner, static_cast<size_t>(g.batch * g.out_height), [&](size_t task) {
+    const int64_t image = static_cast<int64_t>(task) / g.out_height;
+    const int64_t out_row = static_cast<int64_t>(task) % g.out_height;
+    std::vector<const uint8_t*> taps(static_cast<size_t>(g.terms));
+    std::vector<int32_t> sums(channels);
+    for (int64_t out_column = 0; out_column < g.out_width; ++out_column) {
+      for (int64_t k = 0; k < g.terms; ++k) {
+        const uint8_t* pixel = input_pixel(call, image, out_row, out_column, k);
+        taps[k] = pixel != nullptr ? pixel : padding.data();
+      }
+      sum({taps.data(), depthwise_weights_.data(), taps.size(), channels, sums.data()});
+      uint8_t* y = call.y + (static_cast<int64_t>(task) * g.out_width + out_column) * g.channels;
+      kernels_.requantize({sums.data(), call.start.data(), call.multiplier.data(), call.bias,
+                           channels, y, call.requantization});
+    }
+  });
+}
+
+}  // namespace cpu
+}  // namespace shiftadd

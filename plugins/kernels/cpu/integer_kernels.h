@@ -1,0 +1,93 @@
+// The table of integer micro-kernels that one instruction set offers. All tables compute the same
+// bytes: sums are exact, and the float arithmetic of requantization is fixed step by step.
+#ifndef SHIFTADD_KERNELS_CPU_INTEGER_KERNELS_H_
+#define SHIFTADD_KERNELS_CPU_INTEGER_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "shiftadd/contract.h"
+
+namespace shiftadd {
+namespace cpu {
+
+// Sums of some pixels by some output channels over steps * depth terms: x * w for the shift,
+// |x - w| for the adder. The sizes are the tile's (IntegerTile).
+struct IntegerTileArguments {
+  const uint8_t* x;  // [pixels] rows, x_stride bytes apart, of [steps][depth] bytes each; where
+  size_t x_stride;   // the tile is interleaved [steps][pixels][kRepeat][depth], without x_stride
+  const uint8_t* w;  // [steps][channels][depth], packed; of the shift int8
+  size_t steps;
+  int32_t* sums;     // [pixels][channels]
+  bool add;          // to what is in `sums`
+};
+
+// Sums of one depthwise output pixel, over the taps.
+struct IntegerDepthwiseArguments {
+  const uint8_t* const* taps;  // [tap_count] pixels of `channels` bytes each
+  const int16_t* w;            // [tap_count][channels]
+  size_t tap_count;
+  size_t channels;
+  int32_t* sums;               // [channels]
+};
+
+// The operator's epilogue (operators.md, "Integer versions").
+struct Requantization {
+  Activation activation;
+  float y_reciprocal;  // 1 / y_scale
+  float y_zero_point;
+};
+
+// y[i] = requantized (sums[i] + start[i]) * multiplier[i] + bias[i].
+struct RequantizeArguments {
+  const int32_t* sums;
+  const int32_t* start;
+  const float* multiplier;
+  const float* bias;
+  size_t count;
+  uint8_t* y;
+  Requantization requantization;
+};
+
+using IntegerTileKernel = void (*)(const IntegerTileArguments&);
+using IntegerDepthwiseKernel = void (*)(const IntegerDepthwiseArguments&);
+using RequantizeKernel = void (*)(const RequantizeArguments&);
+
+// Times that a pair of bytes stands in an interleaved panel, filling a register of 16 bytes.
+constexpr size_t kRepeat = 8;
+
+struct IntegerTile {
+  size_t pixels;
+  size_t channels;
+  size_t depth;          // consecutive terms of a channel in a packed step
+  bool interleaved;      // how x lies; then depth is 2
+  uint8_t sign_flip;     // bits of x to change: 0x80 where the tile takes x - 128, signed, else 0
+  size_t step_multiple;  // steps of a call: a multiple of this,
+  size_t most_steps;     // and no more than this
+  IntegerTileKernel run;
+};
+
+struct IntegerKernels {
+  const char* name;  // as in MicroKernels
+  IntegerTile shift_tile;
+  IntegerTile adder_tile;
+  IntegerDepthwiseKernel shift_depthwise;
+  IntegerDepthwiseKernel adder_depthwise;
+  RequantizeKernel requantize;
+};
+
+const IntegerKernels& portable_integer_kernels();
+#if defined(__x86_64__)
+const IntegerKernels& avx2_integer_kernels();
+#elif defined(__aarch64__)
+const IntegerKernels& neon_integer_kernels();
+#endif
+
+// The best table for this processor, or the one named by SHIFTADD_CPU_ISA; "avx512" is served by
+// the AVX2 kernels. Throws std::runtime_error as select_micro_kernels does.
+const IntegerKernels& select_integer_kernels();
+
+}  // namespace cpu
+}  // namespace shiftadd
+
+#endif  // SHIFTADD_KERNELS_CPU_INTEGER_KERNELS_H_

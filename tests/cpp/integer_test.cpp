@@ -1,0 +1,225 @@
+// The integer convolutions on every instruction set of this machine, bit for bit: random shapes,
+// arrays that end where their memory ends, sums at the limits of their lanes, outputs of which every
+// byte was wrong before. Run by tests/test_plugins_contract.py under sanitizers and, cross-built, by
+// tests/test_plugins_aarch64.py; prints one line for each failure and exits 1 if there was any.
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "integer_convolution.h"
+#include "shiftadd/contract.h"
+#include "support.h"
+#include "thread_pool.h"
+
+namespace {
+
+using namespace shiftadd;
+using test::expect;
+
+struct Case {
+  OperatorKind kind;
+  ConvGeometry geometry;
+  Activation activation;
+  Quantization quantization;
+  std::vector<uint8_t> x, w;  // [N, C, H, W]; of the shift w is int8
+  std::vector<float> scale, bias;
+};
+
+int32_t sum_of(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j);
+
+// Scales and biases that bring each channel's outputs around 0, a few codes apart: what is clamped
+// to the ends of the codes hides a wrong sum.
+void spread_outputs(Case& c, std::mt19937& random) {
+  const ConvGeometry& g = c.geometry;
+  const double unit = static_cast<double>(c.quantization.x_scale) / (is_shift(c.kind) ? 64 : 1);
+  std::normal_distribution<double> normal;
+  for (int64_t m = 0; m < g.out_channels; ++m) {
+    double sum = 0, squares = 0;
+    for (int64_t at = 0; at < g.batch * g.out_height * g.out_width; ++at) {
+      const int64_t n = at / (g.out_height * g.out_width);
+      const double value =
+          sum_of(c, n, m, at / g.out_width % g.out_height, at % g.out_width) * unit;
+      sum += value;
+      squares += value * value;
+    }
+    const double count = std::max(1.0, static_cast<double>(g.batch * g.out_height * g.out_width));
+    const double mean = sum / count;
+    const double deviation = std::sqrt(std::max(0.0, squares / count - mean * mean));
+    const double scale = 3 * normal(random) / std::max(deviation, 50 * unit);
+    c.scale.push_back(static_cast<float>(scale));
+    c.bias.push_back(static_cast<float>(normal(random) - mean * scale));
+  }
+}
+
+Case draw_case(std::mt19937& random) {
+  const auto draw = [&](int low, int high) {
+    return static_cast<int64_t>(std::uniform_int_distribution<int>(low, high)(random));
+  };
+  Case c;
+  c.kind = draw(0, 1) ? OperatorKind::kQLinearShiftConv : OperatorKind::kQLinearAdderConv;
+  c.activation = static_cast<Activation>(draw(0, 3));
+  ConvAttributes a;
+  a.weight_bits = 4;
+  const bool pointwise = draw(0, 2) == 0;
+  a.kernel_shape =
+      pointwise ? std::vector<int64_t>{1, 1} : std::vector<int64_t>{draw(1, 4), draw(1, 5)};
+  a.dilations = {draw(1, 2), draw(1, 3)};
+  a.strides = {draw(0, 2) ? 1 : draw(2, 3), draw(0, 2) ? 1 : draw(2, 4)};
+  a.pads = {draw(0, 3), draw(0, 3), draw(0, 3), draw(0, 3)};
+  if (draw(0, 1)) a.pads = {0, 0, 0, 0};
+  a.group = draw(0, 1) ? 1 : draw(2, 5);
+  const bool depthwise = draw(0, 2) == 0;
+  if (depthwise) a.group = draw(1, 70);
+  // Now and then a sum of several blocks, channels of several tasks, and whole vectors of channels.
+  const bool deep = !depthwise && draw(0, 5) == 0;
+  int64_t group_channels = depthwise ? 1 : deep ? draw(200, 700) : draw(1, 20);
+  if (draw(0, 1) && !depthwise) group_channels = (group_channels + 7) / 8 * 8;
+  const int64_t group_rows = depthwise ? draw(1, 2) : deep ? draw(1, 300) : draw(1, 40);
+  if (deep) a.group = 1;
+  const auto extent = [&](size_t axis) {
+    const int64_t window = a.dilations[axis] * (a.kernel_shape[axis] - 1) + 1;
+    const int64_t least = window - a.pads[axis] - a.pads[axis + 2];
+    return std::max<int64_t>(least, 0) + draw(0, 1) * draw(0, deep ? 3 : 20);
+  };
+  const std::vector<int64_t> x_shape = {draw(0, 3), a.group * group_channels, extent(0), extent(1)};
+  const std::vector<int64_t> w_shape = {a.group * group_rows, group_channels, a.kernel_shape[0],
+                                        a.kernel_shape[1]};
+  c.geometry = resolve_geometry(OperatorKind::kQLinearAdderConv, "case", a, x_shape, w_shape);
+  const auto bytes = [&](int64_t count) {
+    std::vector<uint8_t> values(static_cast<size_t>(count));
+    for (uint8_t& value : values) value = static_cast<uint8_t>(draw(0, 255));
+    return values;
+  };
+  c.x = bytes(x_shape[0] * x_shape[1] * x_shape[2] * x_shape[3]);
+  c.w = bytes(w_shape[0] * c.geometry.terms);
+  if (is_shift(c.kind)) {
+    for (uint8_t& value : c.w) {
+      value = static_cast<uint8_t>((value & 1 ? -1 : 1) * (value & 8 ? 1 << value % 7 : 0));
+    }
+  }
+  if (draw(0, 5) == 0) {
+    std::fill(c.x.begin(), c.x.end(), static_cast<uint8_t>(draw(0, 1) * 255));
+    const int largest = is_shift(c.kind) ? 64 : c.x.empty() ? 0 : 255 - c.x[0];
+    const int sign = is_shift(c.kind) && draw(0, 1) ? -1 : 1;
+    std::fill(c.w.begin(), c.w.end(), static_cast<uint8_t>(sign * largest));
+  }
+  c.quantization = {0.05f, static_cast<uint8_t>(draw(0, 255)), 0.1f,
+                    static_cast<uint8_t>(draw(96, 160))};
+  spread_outputs(c, random);
+  return c;
+}
+
+int32_t sum_of(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j) {
+  const ConvGeometry& g = c.geometry;
+  const int64_t taps = g.kernel_height * g.kernel_width;
+  const int32_t zero = c.quantization.x_zero_point;
+  int32_t sum = 0;
+  for (int64_t term = 0; term < g.terms; ++term) {
+    const int64_t channel = m / g.group_out_channels * g.group_channels + term / taps;
+    const int64_t row =
+        i * g.stride_height - g.pad_top + term % taps / g.kernel_width * g.dilation_height;
+    const int64_t column =
+        j * g.stride_width - g.pad_left + term % g.kernel_width * g.dilation_width;
+    const bool inside = row >= 0 && row < g.height && column >= 0 && column < g.width;
+    const int32_t x =
+        inside ? c.x[((n * g.channels + channel) * g.height + row) * g.width + column] : zero;
+    const uint8_t w = c.w[m * g.terms + term];
+    sum += is_shift(c.kind) ? (x - zero) * static_cast<int8_t>(w) : -std::abs(x - w);
+  }
+  return sum;
+}
+
+uint8_t requantized(const Case& c, int64_t m, int32_t sum) {
+  const double unit = static_cast<double>(c.quantization.x_scale) / (is_shift(c.kind) ? 64 : 1);
+  const float multiplier = static_cast<float>(c.scale[m] * unit);
+  float v = static_cast<float>(sum) * multiplier;
+  v = v + c.bias[m];
+  if (c.activation != Activation::kNone && c.activation != Activation::kHardswish) {
+    v = std::max(v, 0.0f);
+  }
+  if (c.activation == Activation::kRelu6) v = std::min(v, 6.0f);
+  if (c.activation == Activation::kHardswish) {
+    const float gate = std::min(std::max(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f);
+    v = v * gate;
+  }
+  v = v * (1.0f / c.quantization.y_scale);
+  v = std::nearbyint(v) + static_cast<float>(c.quantization.y_zero_point);
+  return static_cast<uint8_t>(std::min(std::max(v, 0.0f), 255.0f));
+}
+
+std::vector<uint8_t> expected_output(const Case& c) {
+  const ConvGeometry& g = c.geometry;
+  std::vector<uint8_t> y;
+  for (int64_t n = 0; n < g.batch; ++n) {
+    for (int64_t m = 0; m < g.out_channels; ++m) {
+      for (int64_t i = 0; i < g.out_height; ++i) {
+        for (int64_t j = 0; j < g.out_width; ++j) {
+          y.push_back(requantized(c, m, sum_of(c, n, m, i, j)));
+        }
+      }
+    }
+  }
+  return y;
+}
+
+// [N, A, B] to [N, B, A].
+std::vector<uint8_t> swapped(const std::vector<uint8_t>& from, int64_t n, int64_t a, int64_t b) {
+  std::vector<uint8_t> to(from.size());
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < a; ++j) {
+      for (int64_t k = 0; k < b; ++k) to[(i * b + k) * a + j] = from[(i * a + j) * b + k];
+    }
+  }
+  return to;
+}
+
+void test_case(const Case& c, const std::vector<uint8_t>& expected,
+               const cpu::IntegerKernels& kernels) {
+  const ConvGeometry& g = c.geometry;
+  const cpu::IntegerConvolution convolution(c.kind, kernels, g, c.w.data());
+  for (const Layout layout : {Layout::kNchw, Layout::kNhwc}) {
+    const bool last = layout == Layout::kNhwc;
+    const int64_t pixels = g.out_height * g.out_width;
+    const auto x = last ? swapped(c.x, g.batch, g.channels, g.height * g.width) : c.x;
+    const auto wanted = last ? swapped(expected, g.batch, g.out_channels, pixels) : expected;
+    std::vector<uint8_t> y = wanted;
+    for (uint8_t& byte : y) byte = static_cast<uint8_t>(~byte);
+    convolution.run(g, {x.data(), c.scale.data(), c.bias.data(), y.data()}, c.quantization,
+                    c.activation, layout, cpu::process_thread_pool());
+    expect(y == wanted,
+           std::string(kernels.name) + (last ? " NHWC: " : " NCHW: ") +
+               test::describe(c.kind, g));
+  }
+}
+
+std::vector<const cpu::IntegerKernels*> tables_of_this_machine() {
+  std::vector<const cpu::IntegerKernels*> tables = {&cpu::portable_integer_kernels()};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) tables.push_back(&cpu::avx2_integer_kernels());
+#elif defined(__aarch64__)
+  tables.push_back(&cpu::neon_integer_kernels());
+#endif
+  return tables;
+}
+
+}  // namespace
+
+int main() {
+  std::random_device seed_source;
+  const unsigned seed = seed_source();
+  std::mt19937 random(seed);
+  const auto tables = tables_of_this_machine();
+  std::set<uint8_t> codes;
+  for (int i = 0; i < 300; ++i) {
+    const Case c = draw_case(random);
+    const std::vector<uint8_t> expected = expected_output(c);
+    codes.insert(expected.begin(), expected.end());
+    for (const cpu::IntegerKernels* table : tables) test_case(c, expected, *table);
+  }
+  expect(codes.size() > 200, "the cases' outputs have " + detail::text(codes.size()) + " codes only");
+  return test::report(seed);
+}

@@ -1,0 +1,135 @@
+"""C++ test programs: compiled object by object, again only when a source has changed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from device_scripts.jetson_nano import cross_compiler
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+KERNELS = REPOSITORY / "plugins" / "kernels" / "cpu"
+INCLUDES = [f"-I{REPOSITORY / 'plugins' / 'include'}", f"-I{KERNELS}"]
+_SUPPORT = REPOSITORY / "tests" / "cpp"
+TRAINING = sorted(KERNELS.glob("*_training.cpp"))
+
+# Flags of the sources for one instruction set, as in plugins/CMakeLists.txt.
+_ISA_FLAGS = {
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx2", "-mfma", "-Wno-error"],
+    "training": ["-Wno-error"],
+}
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """How test programs are built and run.
+
+    Attributes:
+        name: of the folder of what it builds.
+        compiler: the C++ compiler's command.
+        flags: of every compilation and of the linker.
+        machine: that the programs are for, as platform.machine() has it.
+        launcher: the command that programs are run by; empty where they run as they are.
+    """
+
+    name: str
+    compiler: tuple[str, ...]
+    flags: tuple[str, ...]
+    machine: str
+    launcher: tuple[str, ...] = ()
+
+    def kernel_sources(self) -> list[Path]:
+        """Those of plugins/kernels/cpu for the machine, without the training kernels."""
+        others = ("_neon",) if self.machine == "x86_64" else ("_avx2", "_avx512")
+        every = sorted(KERNELS.glob("*.cpp"))
+        return [s for s in every if s not in TRAINING and not s.stem.endswith(others)]
+
+    def program(self, name: str, sources: list[Path]) -> Path:
+        """Builds tests/cpp/NAME.cpp together with these sources."""
+        objects = [self._object(s) for s in [*sources, _SUPPORT / f"{name}.cpp"]]
+        built = self._folder / name
+        run([*self.compiler, *self.flags, *map(str, objects), "-pthread", "-o", str(built)])
+        return built
+
+    def output(self, program: Path) -> str:
+        """What the program prints; it must succeed."""
+        return run([*self.launcher, str(program)])
+
+    @property
+    def _folder(self) -> Path:
+        return REPOSITORY / "build" / "tests" / self.name
+
+    def _object(self, source: Path) -> Path:
+        target = self._folder / f"{source.stem}.o"
+        contract = REPOSITORY / "plugins" / "include" / "shiftadd"
+        headers = [h for folder in (KERNELS, contract, _SUPPORT) for h in folder.glob("*.h")]
+        newest = max(part.stat().st_mtime for part in [source, *headers, Path(__file__)])
+        if not target.is_file() or target.stat().st_mtime < newest:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            fresh = target.with_suffix(f".{os.getpid()}.o")
+            flags = [*self.flags, *self._source_flags(source), *INCLUDES]
+            run([*self.compiler, *flags, "-c", str(source), "-o", str(fresh)])
+            fresh.replace(target)
+        return target
+
+    def _source_flags(self, source: Path) -> list[str]:
+        isa = _ISA_FLAGS.get(source.stem.rpartition("_")[2], []) if self.machine == "x86_64" else []
+        exact = (
+            ["-ffp-contract=off", "-fno-trapping-math"]
+            if source.stem.startswith("integer_")
+            else []
+        )
+        return [*isa, *exact]
+
+
+def run(command: list[str]) -> str:
+    """Output of a command that succeeds; its own report where it does not."""
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+@lru_cache(maxsize=1)
+def jetson_nano_library() -> Path:
+    """What `make plugins TARGET=jetson-nano` builds, after it has."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-C", str(REPOSITORY), "plugins", "TARGET=jetson-nano"]
+    answer = subprocess.run(command, capture_output=True, text=True, env=own, timeout=1500)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return REPOSITORY / "build" / "plugins" / "jetson-nano" / "libshiftadd_ort.so"
+
+
+SANITIZED = Toolchain(
+    "sanitized",
+    tuple(shlex.split(os.environ.get("CXX", "c++"))),
+    (
+        *("-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror"),
+        *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
+    ),
+    platform.machine(),
+)
+
+JETSON_NANO = Toolchain(
+    "jetson-nano",
+    tuple(cross_compiler()),
+    (
+        *(
+            "-std=c++14",
+            "-O3",
+            "-g0",
+            "-DNDEBUG",
+            "-fno-sanitize=all",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+        ),
+    ),
+    "aarch64",
+    ("qemu-aarch64-static", "-cpu", "cortex-a57", "-L", "/usr/aarch64-linux-gnu"),
+)
