@@ -6,7 +6,7 @@
 # interpreter that has the package.
 #
 # slow_paired_128: loading two 128-bit registers at once takes a Cortex-A57 three micro-operations,
-# one more than two loads, of the three that it issues a cycle (llvm-mca).
+# one more than two loads, of the three that it issues a cycle (llvm-mca; see `make bench-a57`).
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 
