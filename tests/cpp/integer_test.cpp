@@ -1,9 +1,10 @@
 // The integer convolutions on every instruction set of this machine, bit for bit: random shapes,
-// arrays that end where their memory ends, sums at the limits of their lanes, outputs of which every
+// arrays that end where their memory ends, sums at the limits of their lanes, outputs of which each
 // byte was wrong before. Run by tests/test_plugins_contract.py under sanitizers and, cross-built, by
 // tests/test_plugins_aarch64.py; prints one line for each failure and exits 1 if there was any.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <random>
 #include <set>
 #include <string>
@@ -28,7 +29,16 @@ struct Case {
   std::vector<float> scale, bias;
 };
 
-int32_t sum_of(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j);
+int32_t sum_of(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j) {
+  const int32_t zero = c.quantization.x_zero_point;
+  int32_t sum = 0;
+  test::for_each_term(c.geometry, n, m, i, j, [&](int64_t x_index, int64_t w_index) {
+    const int32_t x = x_index < 0 ? zero : c.x[x_index];
+    const uint8_t w = c.w[w_index];
+    sum += is_shift(c.kind) ? (x - zero) * static_cast<int8_t>(w) : -std::abs(x - w);
+  });
+  return sum;
+}
 
 // Scales and biases that bring each channel's outputs around 0, a few codes apart: what is clamped
 // to the ends of the codes hides a wrong sum.
@@ -54,47 +64,23 @@ void spread_outputs(Case& c, std::mt19937& random) {
   }
 }
 
+constexpr test::Sizes kSizes = {70, 24, 40, 200, 700, 300, 20, 3, 60};
+
+std::vector<uint8_t> draw_bytes(std::mt19937& random, int64_t count) {
+  std::vector<uint8_t> bytes(static_cast<size_t>(count));
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(test::draw(random, 0, 255));
+  return bytes;
+}
+
 Case draw_case(std::mt19937& random) {
-  const auto draw = [&](int low, int high) {
-    return static_cast<int64_t>(std::uniform_int_distribution<int>(low, high)(random));
-  };
+  const auto draw = [&](int low, int high) { return test::draw(random, low, high); };
   Case c;
   c.kind = draw(0, 1) ? OperatorKind::kQLinearShiftConv : OperatorKind::kQLinearAdderConv;
   c.activation = static_cast<Activation>(draw(0, 3));
-  ConvAttributes a;
-  a.weight_bits = 4;
-  const bool pointwise = draw(0, 2) == 0;
-  a.kernel_shape =
-      pointwise ? std::vector<int64_t>{1, 1} : std::vector<int64_t>{draw(1, 4), draw(1, 5)};
-  a.dilations = {draw(1, 2), draw(1, 3)};
-  a.strides = {draw(0, 2) ? 1 : draw(2, 3), draw(0, 2) ? 1 : draw(2, 4)};
-  a.pads = {draw(0, 3), draw(0, 3), draw(0, 3), draw(0, 3)};
-  if (draw(0, 1)) a.pads = {0, 0, 0, 0};
-  a.group = draw(0, 1) ? 1 : draw(2, 5);
-  const bool depthwise = draw(0, 2) == 0;
-  if (depthwise) a.group = draw(1, 70);
-  // Now and then a sum of several blocks, channels of several tasks, and whole vectors of channels.
-  const bool deep = !depthwise && draw(0, 5) == 0;
-  int64_t group_channels = depthwise ? 1 : deep ? draw(200, 700) : draw(1, 20);
-  if (draw(0, 1) && !depthwise) group_channels = (group_channels + 7) / 8 * 8;
-  const int64_t group_rows = depthwise ? draw(1, 2) : deep ? draw(1, 300) : draw(1, 40);
-  if (deep) a.group = 1;
-  const auto extent = [&](size_t axis) {
-    const int64_t window = a.dilations[axis] * (a.kernel_shape[axis] - 1) + 1;
-    const int64_t least = window - a.pads[axis] - a.pads[axis + 2];
-    return std::max<int64_t>(least, 0) + draw(0, 1) * draw(0, deep ? 3 : 20);
-  };
-  const std::vector<int64_t> x_shape = {draw(0, 3), a.group * group_channels, extent(0), extent(1)};
-  const std::vector<int64_t> w_shape = {a.group * group_rows, group_channels, a.kernel_shape[0],
-                                        a.kernel_shape[1]};
-  c.geometry = resolve_geometry(OperatorKind::kQLinearAdderConv, "case", a, x_shape, w_shape);
-  const auto bytes = [&](int64_t count) {
-    std::vector<uint8_t> values(static_cast<size_t>(count));
-    for (uint8_t& value : values) value = static_cast<uint8_t>(draw(0, 255));
-    return values;
-  };
-  c.x = bytes(x_shape[0] * x_shape[1] * x_shape[2] * x_shape[3]);
-  c.w = bytes(w_shape[0] * c.geometry.terms);
+  c.geometry = test::draw_geometry(random, kSizes);
+  const ConvGeometry& g = c.geometry;
+  c.x = draw_bytes(random, g.batch * g.channels * g.height * g.width);
+  c.w = draw_bytes(random, g.out_channels * g.terms);
   if (is_shift(c.kind)) {
     for (uint8_t& value : c.w) {
       value = static_cast<uint8_t>((value & 1 ? -1 : 1) * (value & 8 ? 1 << value % 7 : 0));
@@ -110,26 +96,6 @@ Case draw_case(std::mt19937& random) {
                     static_cast<uint8_t>(draw(96, 160))};
   spread_outputs(c, random);
   return c;
-}
-
-int32_t sum_of(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j) {
-  const ConvGeometry& g = c.geometry;
-  const int64_t taps = g.kernel_height * g.kernel_width;
-  const int32_t zero = c.quantization.x_zero_point;
-  int32_t sum = 0;
-  for (int64_t term = 0; term < g.terms; ++term) {
-    const int64_t channel = m / g.group_out_channels * g.group_channels + term / taps;
-    const int64_t row =
-        i * g.stride_height - g.pad_top + term % taps / g.kernel_width * g.dilation_height;
-    const int64_t column =
-        j * g.stride_width - g.pad_left + term % g.kernel_width * g.dilation_width;
-    const bool inside = row >= 0 && row < g.height && column >= 0 && column < g.width;
-    const int32_t x =
-        inside ? c.x[((n * g.channels + channel) * g.height + row) * g.width + column] : zero;
-    const uint8_t w = c.w[m * g.terms + term];
-    sum += is_shift(c.kind) ? (x - zero) * static_cast<int8_t>(w) : -std::abs(x - w);
-  }
-  return sum;
 }
 
 uint8_t requantized(const Case& c, int64_t m, int32_t sum) {

@@ -34,42 +34,18 @@ std::vector<float> draw_floats(std::mt19937& random, int64_t count) {
   return values;
 }
 
+constexpr test::Sizes kSizes = {20, 16, 21, 40, 70, 150, 30, 6, 120};
+
 Case draw_case(std::mt19937& random) {
-  const auto draw = [&](int low, int high) {
-    return static_cast<int64_t>(std::uniform_int_distribution<int>(low, high)(random));
-  };
   Case c;
-  c.kind = draw(0, 1) ? OperatorKind::kShiftConv : OperatorKind::kAdderConv;
-  c.activation = static_cast<Activation>(draw(0, 3));
-  ConvAttributes a;
-  const bool pointwise = draw(0, 2) == 0;
-  a.kernel_shape = pointwise ? std::vector<int64_t>{1, 1} : std::vector<int64_t>{draw(1, 4), draw(1, 5)};
-  a.dilations = {draw(1, 2), draw(1, 3)};
-  a.strides = {draw(0, 2) ? 1 : draw(2, 3), draw(0, 2) ? 1 : draw(2, 4)};
-  a.pads = {draw(0, 3), draw(0, 3), draw(0, 3), draw(0, 3)};
-  if (draw(0, 1)) a.pads = {0, 0, 0, 0};
-  a.group = draw(0, 1) ? 1 : draw(2, 5);
-  const bool depthwise = draw(0, 2) == 0;
-  if (depthwise) a.group = draw(1, 20);
-  // Now and then enough channels for a sum in blocks and for more than one task, and a wide plane.
-  const bool deep = !depthwise && draw(0, 5) == 0;
-  const bool wide = !deep && draw(0, 9) == 0;
-  const int64_t group_channels = depthwise ? 1 : deep ? draw(40, 70) : draw(1, 9);
-  const int64_t group_rows = depthwise ? draw(1, 2) : deep ? draw(1, 150) : draw(1, 21);
-  if (deep) a.group = 1;
-  const auto extent = [&](size_t axis) {
-    const int64_t window = a.dilations[axis] * (a.kernel_shape[axis] - 1) + 1;
-    const int64_t least = window - a.pads[axis] - a.pads[axis + 2];
-    return std::max<int64_t>(least, 0) + draw(0, 1) * draw(0, wide ? 120 : deep ? 6 : 30);
-  };
-  const std::vector<int64_t> x_shape = {draw(0, 3), a.group * group_channels, extent(0), extent(1)};
-  const std::vector<int64_t> w_shape = {a.group * group_rows, group_channels, a.kernel_shape[0],
-                                        a.kernel_shape[1]};
-  c.geometry = resolve_geometry(OperatorKind::kAdderConv, "case", a, x_shape, w_shape);
-  c.x = draw_floats(random, x_shape[0] * x_shape[1] * x_shape[2] * x_shape[3]);
-  c.w = draw_floats(random, w_shape[0] * c.geometry.terms);
-  c.scale = draw_floats(random, w_shape[0]);
-  c.bias = draw_floats(random, w_shape[0]);
+  c.kind = test::draw(random, 0, 1) ? OperatorKind::kShiftConv : OperatorKind::kAdderConv;
+  c.activation = static_cast<Activation>(test::draw(random, 0, 3));
+  c.geometry = test::draw_geometry(random, kSizes);
+  const ConvGeometry& g = c.geometry;
+  c.x = draw_floats(random, g.batch * g.channels * g.height * g.width);
+  c.w = draw_floats(random, g.out_channels * g.terms);
+  c.scale = draw_floats(random, g.out_channels);
+  c.bias = draw_floats(random, g.out_channels);
   return c;
 }
 
@@ -86,22 +62,14 @@ struct Error {
 };
 
 void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double got, Error& error) {
-  const ConvGeometry& g = c.geometry;
   double sum = 0, size = 0;
-  for (int64_t term = 0; term < g.terms; ++term) {
-    const int64_t taps = g.kernel_height * g.kernel_width;
-    const int64_t channel = m / g.group_out_channels * g.group_channels + term / taps;
-    const int64_t row = i * g.stride_height - g.pad_top +
-                        term % taps / g.kernel_width * g.dilation_height;
-    const int64_t column = j * g.stride_width - g.pad_left + term % g.kernel_width * g.dilation_width;
-    const bool inside = row >= 0 && row < g.height && column >= 0 && column < g.width;
-    const double x =
-        inside ? c.x[((n * g.channels + channel) * g.height + row) * g.width + column] : 0;
-    const double w = c.w[m * g.terms + term];
+  test::for_each_term(c.geometry, n, m, i, j, [&](int64_t x_index, int64_t w_index) {
+    const double x = x_index < 0 ? 0 : c.x[x_index];
+    const double w = c.w[w_index];
     const double value = c.kind == OperatorKind::kShiftConv ? x * w : -std::fabs(x - w);
     sum += value;
     size += std::fabs(value);
-  }
+  });
   const double expected = activate(sum * c.scale[m] + c.bias[m], c.activation);
   error.squared += (got - expected) * (got - expected);
   error.magnitude += std::pow(size * std::fabs(c.scale[m]) + std::fabs(c.bias[m]), 2);

@@ -1,9 +1,12 @@
-// What the C++ test programs share: counting checks, and naming a convolution.
+// What the C++ test programs share: counting checks; drawing, naming and walking convolutions.
 #ifndef SHIFTADD_TESTS_CPP_SUPPORT_H_
 #define SHIFTADD_TESTS_CPP_SUPPORT_H_
 
+#include <algorithm>
 #include <cstdio>
+#include <random>
 #include <string>
+#include <vector>
 
 #include "shiftadd/contract.h"
 
@@ -41,6 +44,70 @@ inline std::string describe(OperatorKind kind, const ConvGeometry& g) {
          detail::text({g.out_channels, g.out_height, g.out_width}) + " group " +
          detail::text(g.group) + " strides " + detail::text({g.stride_height, g.stride_width}) +
          " dilations " + detail::text({g.dilation_height, g.dilation_width});
+}
+
+inline int64_t draw(std::mt19937& random, int64_t low, int64_t high) {
+  return std::uniform_int_distribution<int64_t>(low, high)(random);
+}
+
+// The largest sizes that draw_geometry draws.
+struct Sizes {
+  int64_t depthwise_groups;
+  int64_t group_channels, group_rows;            // usually
+  int64_t deep_channels_from, deep_channels_to;  // now and then, to take a sum in several blocks
+  int64_t deep_rows;                             // and channels in several tasks
+  int64_t extent, deep_extent, wide_extent;      // beyond what one output needs
+};
+
+// Any convolution: dense, grouped or depthwise, pointwise or not, of any stride, padding, dilation.
+inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes) {
+  const auto one_in = [&](int64_t count) { return draw(random, 1, count) == 1; };
+  ConvAttributes a;
+  a.kernel_shape = {draw(random, 1, 4), draw(random, 1, 5)};
+  if (one_in(3)) a.kernel_shape = {1, 1};
+  a.dilations = {draw(random, 1, 2), draw(random, 1, 3)};
+  a.strides = {one_in(3) ? draw(random, 2, 3) : 1, one_in(3) ? draw(random, 2, 4) : 1};
+  a.pads.assign(4, 0);
+  if (one_in(2)) {
+    for (int64_t& pad : a.pads) pad = draw(random, 0, 3);
+  }
+  const bool depthwise = one_in(3);
+  const bool deep = !depthwise && one_in(6);
+  const bool wide = !deep && one_in(10);
+  a.group = depthwise ? draw(random, 1, sizes.depthwise_groups)
+                      : deep || one_in(2) ? 1 : draw(random, 2, 5);
+  int64_t channels = depthwise ? 1
+                     : deep    ? draw(random, sizes.deep_channels_from, sizes.deep_channels_to)
+                               : draw(random, 1, sizes.group_channels);
+  if (!depthwise && one_in(2)) channels = (channels + 7) / 8 * 8;
+  const int64_t rows = draw(random, 1, depthwise ? 2 : deep ? sizes.deep_rows : sizes.group_rows);
+  const auto extent = [&](size_t axis) {
+    const int64_t window = a.dilations[axis] * (a.kernel_shape[axis] - 1) + 1;
+    const int64_t least = std::max<int64_t>(window - a.pads[axis] - a.pads[axis + 2], 0);
+    if (one_in(2)) return least;
+    return least + draw(random, 0, wide ? sizes.wide_extent
+                                        : deep ? sizes.deep_extent : sizes.extent);
+  };
+  return resolve_geometry(OperatorKind::kAdderConv, "case", a,
+                          {draw(random, 0, 3), a.group * channels, extent(0), extent(1)},
+                          {a.group * rows, channels, a.kernel_shape[0], a.kernel_shape[1]});
+}
+
+// Calls visit(x index, w index) for the terms of output (n, m, i, j), in NCHW; x is -1 in padding.
+template <typename Visit>
+void for_each_term(const ConvGeometry& g, int64_t n, int64_t m, int64_t i, int64_t j,
+                   const Visit& visit) {
+  const int64_t taps = g.kernel_height * g.kernel_width;
+  for (int64_t term = 0; term < g.terms; ++term) {
+    const int64_t tap = term % taps;
+    const int64_t channel = m / g.group_out_channels * g.group_channels + term / taps;
+    const int64_t row = i * g.stride_height - g.pad_top + tap / g.kernel_width * g.dilation_height;
+    const int64_t column =
+        j * g.stride_width - g.pad_left + tap % g.kernel_width * g.dilation_width;
+    const bool inside = row >= 0 && row < g.height && column >= 0 && column < g.width;
+    const int64_t x = ((n * g.channels + channel) * g.height + row) * g.width + column;
+    visit(inside ? x : -1, m * g.terms + term);
+  }
 }
 
 }  // namespace test
