@@ -33,7 +33,7 @@ EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors')
 # A photograph that scikit-image carries: Chelsea the cat.
 PHOTO = $(shell $(PY) -c 'import skimage.data, pathlib; print(pathlib.Path(skimage.data.__file__).with_name("chelsea.png"))')
 
-.PHONY: help setup export plugins infer validate evaluate train demo test lint clean bench-a57 no-such-plugins need-IMAGE need-DATA FORCE
+.PHONY: help setup export plugins infer validate evaluate train demo test lint clean bench bench-a57 no-such-plugins need-IMAGE need-DATA FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ train: need-DATA $(LIBRARY)  ## train MODEL on DATA by the shipped recipe; resum
 	@# PyTorch's threads, which spin while they wait, keep the adder's from the processor: another sixth.
 	@MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 \
 	  GOMP_SPINCOUNT=20000 $(PY) -m export.training.train $(MODEL) --data "$(DATA)" $(ARGS)
+
+bench: $(LIBRARY)  ## our kernels against ONNX Runtime's, layer by layer; report in build/reports/bench/
+	@$(PY) -m device_scripts.bench $(ARGS)
 
 bench-a57: $(READY)  ## inner loops of the NEON kernels through llvm-mca's model of a Cortex-A57
 	@$(ZIG) $(PY) -m device_scripts.bench_a57 $(ARGS)
