@@ -9,7 +9,6 @@ overhead count as cycles, caches do not: the model finds all data in the first l
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
@@ -22,6 +21,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from device_scripts.jetson_nano import cross_compiler
+from runtime.commandline import FINE, Parser, leave
+from runtime.errors import ShiftAddError
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 ITERATIONS = 500
@@ -55,7 +56,7 @@ LOOPS = (
 )
 
 
-class BenchError(Exception):
+class BenchError(ShiftAddError):
     """What cannot be measured, in one line."""
 
 
@@ -139,20 +140,14 @@ def table(loops: Sequence[Loop] = LOOPS) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m device_scripts.bench_a57")
-    parser.description = (__doc__ or "").splitlines()[0]
+    """The command line. Raises BenchError."""
+    parser = Parser(prog="python -m device_scripts.bench_a57", description=__doc__.splitlines()[0])
     parser.parse_args(argv)
     if shutil.which("llvm-mca") is None:
-        print("bench-a57: no llvm-mca; on Debian and Ubuntu: apt-get install llvm", file=sys.stderr)
-        return 2
-    try:
-        print("\n".join(table()))
-    except BenchError as error:
-        print(f"bench-a57: {error}", file=sys.stderr)
-        return 1
-    return 0
+        raise BenchError("no llvm-mca; on Debian and Ubuntu: apt-get install llvm")
+    print("\n".join(table()))
+    return FINE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -29,13 +29,6 @@ class Layer:
     group: int = 1
 
     @property
-    def family(self) -> str:
-        """Depthwise, 1x1 or kxk."""
-        if self.group > 1 and self.group == self.channels:
-            return "depthwise"
-        return "1x1" if self.kernel == 1 else "kxk"
-
-    @property
     def out_extent(self) -> tuple[int, int]:
         """Height and width of the output."""
         pad = self.kernel // 2
