@@ -16,7 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROOT = REPOSITORY / "build" / "arm64"
-EMULATOR = "qemu-aarch64-static"
+EMULATOR = ("qemu-aarch64-static", "-cpu", "cortex-a57")
 PACKAGES = (
     *("libc6", "libgcc-s1", "libstdc++6", "zlib1g", "libexpat1", "libssl3", "libffi8", "libuuid1"),
     *("libbz2-1.0", "liblzma5", "libsqlite3-0", "libpython3.11-minimal", "libpython3.11-stdlib"),
@@ -29,8 +29,8 @@ WHEELS = ("onnxruntime==1.16.3", "numpy==1.26.4")
 
 def why_not() -> str | None:
     """What is missing here, in a line; None where all is there."""
-    if shutil.which(EMULATOR) is None:
-        return f"no {EMULATOR}; on Debian: apt-get install qemu-user-static"
+    if shutil.which(EMULATOR[0]) is None:
+        return f"no {EMULATOR[0]}; on Debian: apt-get install qemu-user-static"
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     if (release.get("ID"), release.get("VERSION_CODENAME")) != ("debian", "bookworm"):
         return "the packages of the emulated system are fetched by Debian 12's apt only"
@@ -56,7 +56,7 @@ def arm64_python() -> list[str]:
     # NumPy's OpenBLAS dies of an illegal instruction where it finds out the processor by itself.
     variables = [f"PYTHONPATH={ROOT / 'wheels' / 'site'}", "OPENBLAS_CORETYPE=ARMV8"]
     settings = [part for variable in variables for part in ("-E", variable)]
-    emulator = [EMULATOR, "-cpu", "cortex-a57", "-L", str(ROOT), *settings]
+    emulator = [*EMULATOR, "-L", str(ROOT), *settings]
     return [*emulator, str(ROOT / "usr" / "bin" / "python3.11")]
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from device_scripts.jetson_nano import cross_compiler
+from tests.arm64 import EMULATOR
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cpu"
@@ -131,5 +132,5 @@ JETSON_NANO = Toolchain(
         ),
     ),
     "aarch64",
-    ("qemu-aarch64-static", "-cpu", "cortex-a57", "-L", "/usr/aarch64-linux-gnu"),
+    (*EMULATOR, "-L", "/usr/aarch64-linux-gnu"),
 )

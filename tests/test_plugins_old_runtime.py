@@ -154,6 +154,10 @@ def test_integer_results(nano: Nano) -> None:
         for group, layout in [(1, "NCHW"), (1, "NHWC"), (30, "NCHW")]:
             case = integer_case(operator, (2, 30, 11, 9), 60 // min(group, 2), group=group)
             model = integer_model(case, layout)
+            if group > 1:  # without the attribute that has a default
+                kept = [a for a in model.graph.node[0].attribute if a.name != "layout"]
+                del model.graph.node[0].attribute[:]
+                model.graph.node[0].attribute.extend(kept)
             x = {"X": case.inputs(layout)["X"]}
             cases[nano.add(f"{operator}-{group}-{layout}", model, x)] = case, layout
     report, stderr = nano.run()
