@@ -22,7 +22,7 @@ TRAINING = sorted(KERNELS.glob("*_training.cpp"))
 # Flags of the sources for one instruction set, as in plugins/CMakeLists.txt.
 _ISA_FLAGS = {
     "avx2": ["-mavx2", "-mfma"],
-    "avx512": ["-mavx512f", "-mavx2", "-mfma", "-Wno-error"],
+    "avx512": ["-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mfma", "-Wno-error"],
     "training": ["-Wno-error"],
 }
 

@@ -166,6 +166,10 @@ std::vector<const cpu::IntegerKernels*> tables_of_this_machine() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2")) tables.push_back(&cpu::avx2_integer_kernels());
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512vnni")) {
+    tables.push_back(&cpu::avx512_integer_kernels());
+  }
 #elif defined(__aarch64__)
   tables.push_back(&cpu::neon_integer_kernels());
 #endif

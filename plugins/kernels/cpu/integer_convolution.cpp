@@ -13,6 +13,9 @@ namespace {
 // A weight of the shift counts units of 1/64.
 constexpr double kShiftUnits = 64.0;
 
+// Sums of a depthwise row that are kept at a time: they are to stay in a level-1 cache.
+constexpr int64_t kDepthwiseSums = 2048;
+
 int32_t weight_value(OperatorKind kind, uint8_t code) {
   return is_shift(kind) ? static_cast<int8_t>(code) : code;
 }
@@ -139,27 +142,83 @@ void IntegerConvolution::run_channels_last(const Call& call, ParallelRunner& run
   }
 }
 
-// One output pixel at a time: the pixels of its taps are read where they are.
+namespace {
+
+// The pixels that the taps of one row's outputs read, where they are.
+class DepthwiseTaps {
+ public:
+  // `padding` is as long as a row of pixels.
+  DepthwiseTaps(const IntegerConvolution::Call& call, int64_t image, int64_t out_row,
+                const uint8_t* padding)
+      : g_(call.geometry),
+        padding_(padding),
+        rows_(static_cast<size_t>(g_.kernel_height)),
+        taps_(static_cast<size_t>(g_.terms)) {
+    int64_t row = out_row * g_.stride_height - g_.pad_top;
+    for (const uint8_t*& pixels : rows_) {
+      const bool inside = row >= 0 && row < g_.height;
+      pixels = inside ? call.x + (image * g_.height + row) * g_.width * g_.channels : padding;
+      row += g_.dilation_height;
+    }
+  }
+
+  // How many outputs from this one on, out_end at the utmost, read taps that lie a stride further
+  // from each to the next: those that touch no padding beside the rows, else one.
+  int64_t run(int64_t out_column, int64_t out_end) const {
+    const int64_t left = out_column * g_.stride_width - g_.pad_left;
+    const int64_t right = left + (g_.kernel_width - 1) * g_.dilation_width;
+    if (left < 0 || right >= g_.width) return 1;
+    return std::min(out_end - out_column, (g_.width - 1 - right) / g_.stride_width + 1);
+  }
+
+  const uint8_t* const* of(int64_t out_column) {
+    const int64_t left = out_column * g_.stride_width - g_.pad_left;
+    const uint8_t** tap = taps_.data();
+    for (const uint8_t* row : rows_) {
+      int64_t column = left;
+      for (int64_t j = 0; j < g_.kernel_width; ++j, column += g_.dilation_width) {
+        const bool inside = column >= 0 && column < g_.width;
+        *tap++ = inside ? row + column * g_.channels : padding_;
+      }
+    }
+    return taps_.data();
+  }
+
+ private:
+  const ConvGeometry& g_;
+  const uint8_t* padding_;
+  std::vector<const uint8_t*> rows_;
+  std::vector<const uint8_t*> taps_;
+};
+
+}  // namespace
+
 void IntegerConvolution::run_depthwise(const Call& call, ParallelRunner& runner) const {
   const ConvGeometry& g = call.geometry;
   const size_t channels = static_cast<size_t>(g.channels);
-  const std::vector<uint8_t> padding(channels, call.x_zero_point);
+  const std::vector<uint8_t> padding(
+      static_cast<size_t>(std::max<int64_t>(g.width, 1) * g.channels), call.x_zero_point);
   const IntegerDepthwiseKernel sum =
       is_shift(kind_) ? kernels_.shift_depthwise : kernels_.adder_depthwise;
+  const int64_t most =
+      std::max<int64_t>(1, std::min<int64_t>(g.out_width, kDepthwiseSums / g.channels));
+  const size_t pixel_step = static_cast<size_t>(g.stride_width) * channels;
   parallel_for(runner, static_cast<size_t>(g.batch * g.out_height), [&](size_t task) {
-    const int64_t image = static_cast<int64_t>(task) / g.out_height;
-    const int64_t out_row = static_cast<int64_t>(task) % g.out_height;
-    std::vector<const uint8_t*> taps(static_cast<size_t>(g.terms));
-    std::vector<int32_t> sums(channels);
-    for (int64_t out_column = 0; out_column < g.out_width; ++out_column) {
-      for (int64_t k = 0; k < g.terms; ++k) {
-        const uint8_t* pixel = input_pixel(call, image, out_row, out_column, k);
-        taps[k] = pixel != nullptr ? pixel : padding.data();
+    DepthwiseTaps taps(call, static_cast<int64_t>(task) / g.out_height,
+                       static_cast<int64_t>(task) % g.out_height, padding.data());
+    std::vector<int32_t> sums(static_cast<size_t>(most) * channels);
+    for (int64_t begin = 0; begin < g.out_width; begin += most) {
+      const int64_t end = std::min(begin + most, g.out_width);
+      for (int64_t column = begin; column < end;) {
+        const int64_t run = taps.run(column, end);
+        sum({taps.of(column), pixel_step, depthwise_weights_.data(), static_cast<size_t>(g.terms),
+             channels, static_cast<size_t>(run), sums.data() + (column - begin) * g.channels});
+        column += run;
       }
-      sum({taps.data(), depthwise_weights_.data(), taps.size(), channels, sums.data()});
-      uint8_t* y = call.y + (static_cast<int64_t>(task) * g.out_width + out_column) * g.channels;
-      kernels_.requantize({sums.data(), call.start.data(), call.multiplier.data(), call.bias,
-                           channels, y, call.requantization});
+      uint8_t* y = call.y + (static_cast<int64_t>(task) * g.out_width + begin) * g.channels;
+      kernels_.requantize({sums.data(), channels, call.start.data(), call.multiplier.data(),
+                           call.bias, static_cast<size_t>(end - begin), channels, y, channels,
+                           call.requantization});
     }
   });
 }

@@ -29,19 +29,32 @@ class IntegerTileConvolution {
     int64_t image, group, begin, end;
   };
 
-  void run_pixels(const Slice& slice, int64_t first, int64_t count, IntegerPanel& panel,
+  // Output pixels [first, first + count), at most as many as the tile takes.
+  struct Pixels {
+    int64_t first, count;
+  };
+
+  void run_pixels(const Slice& slice, const Pixels& pixels, IntegerPanel& panel,
                   int32_t* sums) const;
-  void run_block(const Slice& slice, const uint8_t* x, size_t x_stride, int64_t begin,
-                 int64_t length, int32_t* sums) const;
-  void store(const Slice& slice, int64_t first, int64_t count, const int32_t* sums) const;
+  void run_block(const Slice& slice, const Pixels& pixels, const uint8_t* x, size_t x_stride,
+                 int64_t begin, int64_t length, int32_t* sums) const;
+  void store(const Slice& slice, const Pixels& pixels, const int32_t* sums) const;
+  // First pixel of a tile: the pixels are spread evenly, as a tile of few is less efficient.
+  int64_t tile_begin(int64_t tile) const {
+    return tile * (pixels_ / tiles_) + std::min(tile, pixels_ % tiles_);
+  }
+  // From one pixel's sums to the next's.
+  size_t sums_stride(const Slice& slice) const {
+    return static_cast<size_t>((slice.end - slice.begin) * tile_channels_);
+  }
 
   const IntegerConvolution::Call& call_;
   const ConvGeometry& g_;
   const IntegerTile& tile_;
   const RequantizeKernel requantize_;
   const uint8_t* panels_;
-  const int64_t pixels_, tile_pixels_, tile_channels_, row_terms_, weight_panels_;
-  const bool in_place_;  // whether a full tile's pixels can be read where they are
+  const int64_t pixels_, tiles_, tile_channels_, row_terms_, weight_panels_;
+  const bool in_place_;  // whether a tile's pixels can be read where they are
   int64_t panels_per_task_, channel_tasks_, tiles_per_task_, pixel_tasks_;
 };
 
@@ -54,7 +67,7 @@ IntegerTileConvolution::IntegerTileConvolution(const IntegerConvolution::Call& c
       requantize_(requantize),
       panels_(panels),
       pixels_(g_.out_height * g_.out_width),
-      tile_pixels_(static_cast<int64_t>(tile.pixels)),
+      tiles_(divide_up(pixels_, static_cast<int64_t>(tile.pixels))),
       tile_channels_(static_cast<int64_t>(tile.channels)),
       row_terms_(packed_terms(tile, g_.terms)),
       weight_panels_(divide_up(g_.group_out_channels, tile_channels_)),
@@ -62,73 +75,74 @@ IntegerTileConvolution::IntegerTileConvolution(const IntegerConvolution::Call& c
                 row_terms_ == g_.terms) {
   panels_per_task_ = divide_up(weight_panels_, divide_up(g_.group_out_channels, kTaskChannels));
   channel_tasks_ = divide_up(weight_panels_, panels_per_task_);
-  const int64_t tiles = divide_up(pixels_, tile_pixels_);
-  const int64_t tile_terms = panels_per_task_ * tile_channels_ * tile_pixels_ * row_terms_;
-  tiles_per_task_ = std::min(tiles, divide_up(kTaskTerms, tile_terms));
-  pixel_tasks_ = divide_up(tiles, tiles_per_task_);
+  const int64_t tile_terms =
+      panels_per_task_ * tile_channels_ * static_cast<int64_t>(tile.pixels) * row_terms_;
+  tiles_per_task_ = std::min(tiles_, divide_up(kTaskTerms, tile_terms));
+  pixel_tasks_ = divide_up(tiles_, tiles_per_task_);
 }
 
 void IntegerTileConvolution::run_task(size_t task) const {
   // Tasks beside each other share their weights: only the pixels change.
   int64_t index = static_cast<int64_t>(task);
-  const int64_t first = index % pixel_tasks_ * tiles_per_task_ * tile_pixels_;
+  const int64_t first = index % pixel_tasks_ * tiles_per_task_;
   index /= pixel_tasks_;
   const int64_t begin = index % channel_tasks_ * panels_per_task_;
   index /= channel_tasks_;
   const Slice slice{index / g_.group, index % g_.group, begin,
                     std::min(begin + panels_per_task_, weight_panels_)};
   IntegerPanel panel(call_, tile_);
-  std::vector<int32_t> sums(
-      static_cast<size_t>((slice.end - slice.begin) * tile_pixels_ * tile_channels_));
-  const int64_t end = std::min(first + tiles_per_task_ * tile_pixels_, pixels_);
-  for (int64_t pixel = first; pixel < end; pixel += tile_pixels_) {
-    run_pixels(slice, pixel, std::min(tile_pixels_, end - pixel), panel, sums.data());
+  std::vector<int32_t> sums(tile_.pixels * sums_stride(slice));
+  const int64_t end = std::min(first + tiles_per_task_, tiles_);
+  for (int64_t tile = first; tile < end; ++tile) {
+    const int64_t pixel = tile_begin(tile);
+    run_pixels(slice, {pixel, tile_begin(tile + 1) - pixel}, panel, sums.data());
   }
 }
 
-void IntegerTileConvolution::run_pixels(const Slice& slice, int64_t first, int64_t count,
+void IntegerTileConvolution::run_pixels(const Slice& slice, const Pixels& pixels,
                                         IntegerPanel& panel, int32_t* sums) const {
   const int64_t block = static_cast<int64_t>(tile_.most_steps * tile_.depth);
-  const bool direct = in_place_ && count == tile_pixels_;
   for (int64_t begin = 0; begin < row_terms_; begin += block) {
     const int64_t length = std::min(block, row_terms_ - begin);
-    if (direct) {
-      const uint8_t* pixels = call_.x + (slice.image * pixels_ + first) * g_.channels +
-                              slice.group * g_.group_channels;
-      run_block(slice, pixels + begin, static_cast<size_t>(g_.channels), begin, length, sums);
+    if (in_place_) {
+      const uint8_t* x = call_.x + (slice.image * pixels_ + pixels.first) * g_.channels +
+                         slice.group * g_.group_channels;
+      run_block(slice, pixels, x + begin, static_cast<size_t>(g_.channels), begin, length, sums);
     } else {
-      panel.pack(slice.image, slice.group, first, count, begin, begin + length);
-      run_block(slice, panel.data(), panel.row_stride(), begin, length, sums);
+      panel.pack(slice.image, slice.group, pixels.first, pixels.count, begin, begin + length);
+      run_block(slice, pixels, panel.data(), panel.row_stride(), begin, length, sums);
     }
   }
-  store(slice, first, count, sums);
+  store(slice, pixels, sums);
 }
 
-void IntegerTileConvolution::run_block(const Slice& slice, const uint8_t* x, size_t x_stride,
-                                       int64_t begin, int64_t length, int32_t* sums) const {
-  const int64_t depth = static_cast<int64_t>(tile_.depth);
-  for (int64_t i = slice.begin; i < slice.end; ++i) {
-    const uint8_t* w = panels_ + ((slice.group * weight_panels_ + i) * row_terms_ + begin) *
-                                     tile_channels_;
-    tile_.run({x, x_stride, w, static_cast<size_t>(length / depth),
-               sums + (i - slice.begin) * tile_pixels_ * tile_channels_, begin != 0});
+void IntegerTileConvolution::run_block(const Slice& slice, const Pixels& pixels, const uint8_t* x,
+                                       size_t x_stride, int64_t begin, int64_t length,
+                                       int32_t* sums) const {
+  const size_t steps = static_cast<size_t>(length) / tile_.depth;
+  const size_t count = static_cast<size_t>(pixels.count);
+  const int64_t panel_bytes = row_terms_ * tile_channels_;
+  const int64_t most = static_cast<int64_t>(tile_.panels);
+  for (int64_t i = slice.begin; i < slice.end; i += most) {
+    const int64_t panels = std::min(most, slice.end - i);
+    const uint8_t* w = panels_ + (slice.group * weight_panels_ + i) * panel_bytes +
+                       begin * tile_channels_;
+    tile_.run[panels - 1][count - 1]({x, x_stride, w, static_cast<size_t>(panel_bytes), steps,
+                                      sums + (i - slice.begin) * tile_channels_,
+                                      sums_stride(slice), begin != 0});
   }
 }
 
-void IntegerTileConvolution::store(const Slice& slice, int64_t first, int64_t count,
+void IntegerTileConvolution::store(const Slice& slice, const Pixels& pixels,
                                    const int32_t* sums) const {
-  for (int64_t i = slice.begin; i < slice.end; ++i) {
-    const int64_t row = i * tile_channels_;
-    const int64_t channel = slice.group * g_.group_out_channels + row;
-    const int64_t channels = std::min(tile_channels_, g_.group_out_channels - row);
-    uint8_t* y = call_.y + (slice.image * pixels_ + first) * g_.out_channels + channel;
-    for (int64_t p = 0; p < count; ++p) {
-      requantize_({sums + ((i - slice.begin) * tile_pixels_ + p) * tile_channels_,
-                   call_.start.data() + channel, call_.multiplier.data() + channel,
-                   call_.bias + channel, static_cast<size_t>(channels), y + p * g_.out_channels,
-                   call_.requantization});
-    }
-  }
+  const int64_t row = slice.begin * tile_channels_;
+  const int64_t channel = slice.group * g_.group_out_channels + row;
+  const int64_t end = std::min(slice.end * tile_channels_, g_.group_out_channels);
+  uint8_t* y = call_.y + (slice.image * pixels_ + pixels.first) * g_.out_channels + channel;
+  requantize_({sums, sums_stride(slice), call_.start.data() + channel,
+               call_.multiplier.data() + channel, call_.bias + channel,
+               static_cast<size_t>(pixels.count), static_cast<size_t>(end - row), y,
+               static_cast<size_t>(g_.out_channels), call_.requantization});
 }
 
 }  // namespace

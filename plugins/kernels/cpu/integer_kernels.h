@@ -14,21 +14,25 @@ namespace cpu {
 // Sums of some pixels by some output channels over steps * depth terms: x * w for the shift,
 // |x - w| for the adder. The sizes are the tile's (IntegerTile).
 struct IntegerTileArguments {
-  const uint8_t* x;  // [pixels] rows, x_stride bytes apart, of [steps][depth] bytes each; where
-  size_t x_stride;   // the tile is interleaved [steps][pixels][kRepeat][depth], without x_stride
-  const uint8_t* w;  // [steps][channels][depth], packed; of the shift int8
+  const uint8_t* x;       // [pixels] rows, x_stride bytes apart, of [steps][depth] bytes each; where
+  size_t x_stride;        // the tile is interleaved [steps][pixels][kRepeat][depth], without x_stride
+  const uint8_t* w;       // [panels], w_stride bytes apart, of [steps][channels][depth], packed; of
+  size_t w_stride;        // the shift int8
   size_t steps;
-  int32_t* sums;     // [pixels][channels]
-  bool add;          // to what is in `sums`
+  int32_t* sums;          // [pixels] rows, sums_stride apart, of [panels][channels]
+  size_t sums_stride;
+  bool add;               // to what is in `sums`
 };
 
-// Sums of one depthwise output pixel, over the taps.
+// Sums of some depthwise output pixels, over the taps.
 struct IntegerDepthwiseArguments {
-  const uint8_t* const* taps;  // [tap_count] pixels of `channels` bytes each
+  const uint8_t* const* taps;  // [tap_count], the first pixel's, of `channels` bytes each;
+  size_t pixel_step;           // the next pixel's lie so many bytes further
   const int16_t* w;            // [tap_count][channels]
   size_t tap_count;
   size_t channels;
-  int32_t* sums;               // [channels]
+  size_t pixels;
+  int32_t* sums;               // [pixels][channels]
 };
 
 // The operator's epilogue (operators.md, "Integer versions").
@@ -38,14 +42,17 @@ struct Requantization {
   float y_zero_point;
 };
 
-// y[i] = requantized (sums[i] + start[i]) * multiplier[i] + bias[i].
+// y[r][i] = requantized (sums[r][i] + start[i]) * multiplier[i] + bias[i].
 struct RequantizeArguments {
-  const int32_t* sums;
+  const int32_t* sums;  // [rows], sums_stride apart, of [count]
+  size_t sums_stride;
   const int32_t* start;
   const float* multiplier;
   const float* bias;
+  size_t rows;
   size_t count;
-  uint8_t* y;
+  uint8_t* y;           // [rows], y_stride apart, of [count]
+  size_t y_stride;
   Requantization requantization;
 };
 
@@ -56,15 +63,20 @@ using RequantizeKernel = void (*)(const RequantizeArguments&);
 // Times that a pair of bytes stands in an interleaved panel, filling a register of 16 bytes.
 constexpr size_t kRepeat = 8;
 
+constexpr size_t kLargestTilePixels = 12;
+constexpr size_t kLargestTilePanels = 2;
+
 struct IntegerTile {
-  size_t pixels;
-  size_t channels;
+  size_t pixels;         // at most, of a call
+  size_t panels;         // at most, of a call
+  size_t channels;       // of a panel
   size_t depth;          // consecutive terms of a channel in a packed step
   bool interleaved;      // how x lies; then depth is 2
   uint8_t sign_flip;     // bits of x to change: 0x80 where the tile takes x - 128, signed, else 0
   size_t step_multiple;  // steps of a call: a multiple of this,
   size_t most_steps;     // and no more than this
-  IntegerTileKernel run;
+  // [n - 1][p - 1] computes n panels of p pixels.
+  IntegerTileKernel run[kLargestTilePanels][kLargestTilePixels];
 };
 
 struct IntegerKernels {
@@ -79,12 +91,13 @@ struct IntegerKernels {
 const IntegerKernels& portable_integer_kernels();
 #if defined(__x86_64__)
 const IntegerKernels& avx2_integer_kernels();
+const IntegerKernels& avx512_integer_kernels();  // with VNNI
 #elif defined(__aarch64__)
 const IntegerKernels& neon_integer_kernels();
 #endif
 
-// The best table for this processor, or the one named by SHIFTADD_CPU_ISA; "avx512" is served by
-// the AVX2 kernels. Throws std::runtime_error as select_micro_kernels does.
+// The best table for this processor, or the one named by SHIFTADD_CPU_ISA; where a processor has
+// AVX-512 without its byte and VNNI parts, "avx512" is served by the AVX2 kernels. Throws std::runtime_error as select_micro_kernels does.
 const IntegerKernels& select_integer_kernels();
 
 }  // namespace cpu

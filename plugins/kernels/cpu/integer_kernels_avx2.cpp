@@ -1,115 +1,244 @@
-// Integer micro-kernels for x86-64 with AVX2. A step of the packed weights fills registers with as
-// many channels as fit; the pixel's bytes of that step are broadcast to all of them.
+// Integer micro-kernels for x86-64 with AVX2.
 #include <immintrin.h>
 
 #include <cstring>
 
 #include "integer_kernels_impl.h"
-#include "unroll.h"
+#include "integer_requantize_x86.h"
+#include "integer_tile_x86.h"
 
 namespace shiftadd {
 namespace cpu {
 namespace {
 
-constexpr size_t kPixels = 6;
-constexpr size_t kVectors = 2;
-constexpr size_t kBytes = 32;
+constexpr size_t kMostPanels = 2;
+constexpr size_t kMostPixels = 6;
+
+struct Avx2Step {
+  using Register = __m256i;
+  static constexpr size_t kBytes = 32;
+  static SHIFTADD_INLINE Register zero() { return _mm256_setzero_si256(); }
+  static SHIFTADD_INLINE Register load(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  }
+};
 
 // Sums of absolute differences over 8 bytes (vpsadbw): four channels a register.
-struct AdderStep {
-  static constexpr size_t kDepth = 8;
-  static __m256i broadcast(const uint8_t* x) {
+struct AdderStep : Avx2Step {
+  static constexpr size_t kDepth = 8, kChannels = 4;
+  static SHIFTADD_INLINE Register broadcast(const uint8_t* x) {
     int64_t bytes;
     std::memcpy(&bytes, x, sizeof(bytes));
     return _mm256_set1_epi64x(bytes);
   }
-  static __m256i accumulate(__m256i sum, __m256i x, __m256i w) {
+  static SHIFTADD_INLINE Register accumulate(Register sum, Register x, Register w) {
     return _mm256_add_epi64(sum, _mm256_sad_epu8(x, w));
+  }
+  static SHIFTADD_INLINE void store(Register sum, int32_t* out, bool add) {
+    const Register low_halves = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+    const __m128i sums = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(sum, low_halves));
+    __m128i* to = reinterpret_cast<__m128i*>(out);
+    _mm_storeu_si128(to, add ? _mm_add_epi32(sums, _mm_loadu_si128(to)) : sums);
   }
 };
 
 // Products over 4 bytes: eight channels a register. Two products of at most 255 * 64 fit int16.
-struct ShiftStep {
-  static constexpr size_t kDepth = 4;
-  static __m256i broadcast(const uint8_t* x) {
+struct ShiftStep : Avx2Step {
+  static constexpr size_t kDepth = 4, kChannels = 8;
+  static SHIFTADD_INLINE Register broadcast(const uint8_t* x) {
     int32_t bytes;
     std::memcpy(&bytes, x, sizeof(bytes));
     return _mm256_set1_epi32(bytes);
   }
-  static __m256i accumulate(__m256i sum, __m256i x, __m256i w) {
-    const __m256i pairs = _mm256_maddubs_epi16(x, w);
+  static SHIFTADD_INLINE Register accumulate(Register sum, Register x, Register w) {
+    const Register pairs = _mm256_maddubs_epi16(x, w);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static SHIFTADD_INLINE void store(Register sum, int32_t* out, bool add) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                        add ? _mm256_add_epi32(sum, load(out)) : sum);
   }
 };
 
-template <typename Step>
-SHIFTADD_INLINE void sum_tile(const IntegerTileArguments& tile,
-                              __m256i (&sums)[kPixels][kVectors]) {
-SHIFTADD_UNROLL(6)
-  for (size_t p = 0; p < kPixels; ++p) {
-SHIFTADD_UNROLL(2)
-    for (size_t v = 0; v < kVectors; ++v) sums[p][v] = _mm256_setzero_si256();
+template <size_t Panels, size_t Pixels>
+struct AdderTile : AdderStep {
+  static constexpr size_t kPanels = kMostPanels, kPixels = kMostPixels;
+  static void run(const IntegerTileArguments& tile) {
+    BroadcastTile<AdderStep, Panels, Pixels>::run(tile);
   }
-  const uint8_t* x = tile.x;
-  const uint8_t* w = tile.w;
-  for (size_t step = 0; step < tile.steps; ++step, x += Step::kDepth, w += kVectors * kBytes) {
-    __m256i weights[kVectors];
-SHIFTADD_UNROLL(2)
-    for (size_t v = 0; v < kVectors; ++v) {
-      weights[v] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + v * kBytes));
+};
+
+template <size_t Panels, size_t Pixels>
+struct ShiftTile : ShiftStep {
+  static constexpr size_t kPanels = kMostPanels, kPixels = kMostPixels;
+  static void run(const IntegerTileArguments& tile) {
+    BroadcastTile<ShiftStep, Panels, Pixels>::run(tile);
+  }
+};
+
+struct Avx2Floats {
+  using Floats = __m256;
+  static SHIFTADD_INLINE Floats broadcast(float x) { return _mm256_set1_ps(x); }
+  static SHIFTADD_INLINE Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+  static SHIFTADD_INLINE Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+};
+
+template <Activation kActivation>
+struct RequantizeRow {
+  static void run(const RequantizeArguments& call, const int32_t* sums, uint8_t* y) {
+    const size_t count = call.count;
+    if (count < kLanes) {
+      RequantizeArguments row = call;
+      row.sums = sums;
+      row.rows = 1;
+      row.y = y;
+      requantize_with<kActivation>(row);
+      return;
     }
-SHIFTADD_UNROLL(6)
-    for (size_t p = 0; p < kPixels; ++p) {
-      const __m256i pixel = Step::broadcast(x + p * tile.x_stride);
-SHIFTADD_UNROLL(2)
-      for (size_t v = 0; v < kVectors; ++v) {
-        sums[p][v] = Step::accumulate(sums[p][v], pixel, weights[v]);
+    size_t i = 0;
+    for (; i + 4 * kLanes <= count; i += 4 * kLanes) store_four(call, sums, i, y + i);
+    for (; i + kLanes <= count; i += kLanes) store(call, sums, i, y + i);
+    // The last ones end where the row does, over some that are there already.
+    if (i < count) store(call, sums, count - kLanes, y + count - kLanes);
+  }
+
+ private:
+  static constexpr size_t kLanes = 8;
+
+  static SHIFTADD_INLINE __m256i rounded(const RequantizeArguments& call, const int32_t* sums,
+                                         size_t i) {
+    const __m256i sum = _mm256_add_epi32(Avx2Step::load(sums + i), Avx2Step::load(call.start + i));
+    return _mm256_cvtps_epi32(scaled_codes<Avx2Floats, kActivation>(
+        _mm256_cvtepi32_ps(sum), _mm256_loadu_ps(call.multiplier + i),
+        _mm256_loadu_ps(call.bias + i), call.requantization.y_reciprocal));
+  }
+
+  // The zero point goes to 16-bit numbers: they saturate far behind the codes.
+  static SHIFTADD_INLINE __m256i zero_point(const RequantizeArguments& call) {
+    return _mm256_set1_epi16(static_cast<int16_t>(call.requantization.y_zero_point));
+  }
+
+  static SHIFTADD_INLINE void store_four(const RequantizeArguments& call, const int32_t* sums,
+                                         size_t i, uint8_t* y) {
+    const __m256i zero = zero_point(call);
+    const __m256i front = _mm256_adds_epi16(
+        _mm256_packs_epi32(rounded(call, sums, i), rounded(call, sums, i + kLanes)), zero);
+    const __m256i back =
+        _mm256_adds_epi16(_mm256_packs_epi32(rounded(call, sums, i + 2 * kLanes),
+                                             rounded(call, sums, i + 3 * kLanes)),
+                          zero);
+    // Packing works in halves of a register; this puts the fours of codes back in order.
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i codes =
+        _mm256_permutevar8x32_epi32(_mm256_packus_epi16(front, back), order);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), codes);
+  }
+
+  static SHIFTADD_INLINE void store(const RequantizeArguments& call, const int32_t* sums, size_t i,
+                                    uint8_t* y) {
+    const __m256i codes = rounded(call, sums, i);
+    const __m128i words = _mm_adds_epi16(
+        _mm_packs_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)),
+        _mm256_castsi256_si128(zero_point(call)));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(y), _mm_packus_epi16(words, words));
+  }
+};
+
+// Depthwise sums of sixteen channels from `begin` on.
+struct ShiftChannels {
+  using Term = IntegerShiftTerm;
+  static SHIFTADD_INLINE void run(const IntegerDepthwiseArguments& call, size_t offset,
+                                  size_t begin, int32_t* sums) {
+    __m256i low = _mm256_setzero_si256(), high = low;
+    size_t t = 0;
+    for (; t + 2 <= call.tap_count; t += 2) {
+      add_pair(pixel(call, t, offset, begin), pixel(call, t + 1, offset, begin),
+               weights(call, t, begin), weights(call, t + 1, begin), low, high);
+    }
+    if (t < call.tap_count) {
+      const __m256i none = _mm256_setzero_si256();
+      add_pair(pixel(call, t, offset, begin), none, weights(call, t, begin), none, low, high);
+    }
+    // Interleaving works in halves of a register: these hold channels 0-3 8-11 and 4-7 12-15.
+    __m256i* to = reinterpret_cast<__m256i*>(sums + begin);
+    _mm256_storeu_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
+  }
+
+  static SHIFTADD_INLINE __m256i pixel(const IntegerDepthwiseArguments& call, size_t tap,
+                                       size_t offset, size_t begin) {
+    const uint8_t* bytes = call.taps[tap] + offset + begin;
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+  }
+
+  static SHIFTADD_INLINE __m256i weights(const IntegerDepthwiseArguments& call, size_t tap,
+                                         size_t begin) {
+    return Avx2Step::load(call.w + tap * call.channels + begin);
+  }
+
+ private:
+  static SHIFTADD_INLINE void add_pair(__m256i x0, __m256i x1, __m256i w0, __m256i w1, __m256i& low,
+                                       __m256i& high) {
+    low = _mm256_add_epi32(
+        low, _mm256_madd_epi16(_mm256_unpacklo_epi16(x0, x1), _mm256_unpacklo_epi16(w0, w1)));
+    high = _mm256_add_epi32(
+        high, _mm256_madd_epi16(_mm256_unpackhi_epi16(x0, x1), _mm256_unpackhi_epi16(w0, w1)));
+  }
+};
+
+struct AdderChannels {
+  using Term = IntegerAdderTerm;
+  static SHIFTADD_INLINE void run(const IntegerDepthwiseArguments& call, size_t offset,
+                                  size_t begin, int32_t* sums) {
+    // Lanes of 16 bits hold so many distances of at most 255.
+    constexpr size_t kMostTaps = 257;
+    __m256i low = _mm256_setzero_si256(), high = low;
+    for (size_t first = 0; first < call.tap_count; first += kMostTaps) {
+      const size_t left = call.tap_count - first;
+      const size_t end = first + (left < kMostTaps ? left : kMostTaps);
+      __m256i distances = _mm256_setzero_si256();
+      for (size_t t = first; t < end; ++t) {
+        const __m256i difference =
+            _mm256_sub_epi16(ShiftChannels::pixel(call, t, offset, begin),
+                             ShiftChannels::weights(call, t, begin));
+        distances = _mm256_add_epi16(distances, _mm256_abs_epi16(difference));
       }
+      low = _mm256_add_epi32(low, _mm256_cvtepu16_epi32(_mm256_castsi256_si128(distances)));
+      high = _mm256_add_epi32(high, _mm256_cvtepu16_epi32(_mm256_extracti128_si256(distances, 1)));
     }
+    __m256i* to = reinterpret_cast<__m256i*>(sums + begin);
+    _mm256_storeu_si256(to, low);
+    _mm256_storeu_si256(to + 1, high);
   }
-}
+};
 
-// Eight sums to their place, `index` registers into the tile's.
-void store(const IntegerTileArguments& tile, size_t index, __m256i sums) {
-  __m256i* out = reinterpret_cast<__m256i*>(tile.sums) + index;
-  _mm256_storeu_si256(out, tile.add ? _mm256_add_epi32(sums, _mm256_loadu_si256(out)) : sums);
-}
-
-void shift_tile(const IntegerTileArguments& tile) {
-  __m256i sums[kPixels][kVectors];
-  sum_tile<ShiftStep>(tile, sums);
-  for (size_t p = 0; p < kPixels; ++p) {
-    for (size_t v = 0; v < kVectors; ++v) store(tile, p * kVectors + v, sums[p][v]);
+template <typename Channels>
+void depthwise(const IntegerDepthwiseArguments& call) {
+  constexpr size_t kChannels = 16;
+  if (call.channels < kChannels) {
+    integer_depthwise<typename Channels::Term>(call);
+    return;
   }
-}
-
-void adder_tile(const IntegerTileArguments& tile) {
-  static_assert(kVectors == 2, "two registers of 64-bit sums make one of 32-bit sums");
-  __m256i sums[kPixels][kVectors];
-  sum_tile<AdderStep>(tile, sums);
-  for (size_t p = 0; p < kPixels; ++p) {
-    // The low halves [0 1 4 5 | 2 3 6 7], then the middle two pairs change places.
-    const __m256 mixed =
-        _mm256_shuffle_ps(_mm256_castsi256_ps(sums[p][0]), _mm256_castsi256_ps(sums[p][1]),
-                          _MM_SHUFFLE(2, 0, 2, 0));
-    store(tile, p, _mm256_permute4x64_epi64(_mm256_castps_si256(mixed), _MM_SHUFFLE(3, 1, 2, 0)));
+  const size_t last = call.channels - kChannels;
+  int32_t* sums = call.sums;
+  for (size_t p = 0; p < call.pixels; ++p, sums += call.channels) {
+    const size_t offset = p * call.pixel_step;
+    for (size_t i = 0; i < last; i += kChannels) Channels::run(call, offset, i, sums);
+    // The last ones end where the channels do, over some that are there already.
+    Channels::run(call, offset, last, sums);
   }
 }
 
 }  // namespace
 
 const IntegerKernels& avx2_integer_kernels() {
-  constexpr size_t kShiftChannels = kVectors * kBytes / ShiftStep::kDepth;
-  constexpr size_t kAdderChannels = kVectors * kBytes / AdderStep::kDepth;
   static const IntegerKernels table = {
       "avx2",
-      {kPixels, kShiftChannels, ShiftStep::kDepth, false, 0, 1,
-       kPanelBytes / (kPixels * ShiftStep::kDepth), shift_tile},
-      {kPixels, kAdderChannels, AdderStep::kDepth, false, 0, 1,
-       kPanelBytes / (kPixels * AdderStep::kDepth), adder_tile},
-      integer_depthwise<IntegerShiftTerm>,
-      integer_depthwise<IntegerAdderTerm>,
-      requantize};
+      make_tile<ShiftTile>(),
+      make_tile<AdderTile>(),
+      depthwise<ShiftChannels>,
+      depthwise<AdderChannels>,
+      requantize_rows<RequantizeRow>};
   return table;
 }
 

@@ -27,41 +27,65 @@ struct IntegerAdderTerm {
   static int32_t weight(uint8_t w) { return w; }
 };
 
-template <typename Term, size_t Pixels, size_t Channels, size_t Depth>
-void integer_tile(const IntegerTileArguments& tile) {
-  for (size_t p = 0; p < Pixels; ++p) {
-    int32_t sums[Channels] = {};
-    const uint8_t* x = tile.x + p * tile.x_stride;
-    const uint8_t* w = tile.w;
-    for (size_t step = 0; step < tile.steps; ++step, x += Depth, w += Channels * Depth) {
-      for (size_t m = 0; m < Channels; ++m) {
-        for (size_t d = 0; d < Depth; ++d) {
-          sums[m] += Term::of(x[d], Term::weight(w[m * Depth + d]));
-        }
-      }
-    }
-    int32_t* out = tile.sums + p * Channels;
-    for (size_t m = 0; m < Channels; ++m) out[m] = tile.add ? out[m] + sums[m] : sums[m];
+// Fills a tile's table with Kernel<Panels, Pixels>::run, from 1 to the largest of both.
+template <template <size_t, size_t> class Kernel, size_t Panels, size_t Pixels>
+struct TileTable {
+  static void fill(IntegerTile& tile) {
+    TileTable<Kernel, Panels, Pixels - 1>::fill(tile);
+    tile.run[Panels - 1][Pixels - 1] = Kernel<Panels, Pixels>::run;
   }
+};
+
+template <template <size_t, size_t> class Kernel, size_t Panels>
+struct TileTable<Kernel, Panels, 0> {
+  static void fill(IntegerTile& tile) {
+    constexpr size_t kPixels = Kernel<1, 1>::kPixels;
+    TileTable<Kernel, Panels - 1, Panels == 1 ? 0 : kPixels>::fill(tile);
+  }
+};
+
+template <template <size_t, size_t> class Kernel>
+struct TileTable<Kernel, 0, 0> {
+  static void fill(IntegerTile&) {}
+};
+
+// A tile of which Kernel<panels, pixels> says the sizes (kPanels, kPixels, kChannels, kDepth) and runs.
+template <template <size_t, size_t> class Kernel>
+IntegerTile make_tile() {
+  using Sizes = Kernel<1, 1>;
+  static_assert(Sizes::kPanels <= kLargestTilePanels && Sizes::kPixels <= kLargestTilePixels,
+                "the table has no room for so large a tile");
+  IntegerTile tile = {};
+  tile.pixels = Sizes::kPixels;
+  tile.panels = Sizes::kPanels;
+  tile.channels = Sizes::kChannels;
+  tile.depth = Sizes::kDepth;
+  tile.step_multiple = 1;
+  tile.most_steps = kPanelBytes / (Sizes::kPixels * Sizes::kDepth);
+  TileTable<Kernel, Sizes::kPanels, Sizes::kPixels>::fill(tile);
+  return tile;
 }
 
 template <typename Term>
 void integer_depthwise(const IntegerDepthwiseArguments& call) {
   constexpr size_t kBlock = 32;
-  for (size_t begin = 0; begin < call.channels; begin += kBlock) {
-    int32_t sums[kBlock] = {};
-    const size_t left = call.channels - begin;
-    const size_t count = left < kBlock ? left : kBlock;
-    for (size_t t = 0; t < call.tap_count; ++t) {
-      const uint8_t* x = call.taps[t] + begin;
-      const int16_t* w = call.w + t * call.channels + begin;
-      if (count == kBlock) {
-        for (size_t i = 0; i < kBlock; ++i) sums[i] += Term::of(x[i], w[i]);
-      } else {
-        for (size_t i = 0; i < count; ++i) sums[i] += Term::of(x[i], w[i]);
+  for (size_t p = 0; p < call.pixels; ++p) {
+    for (size_t begin = 0; begin < call.channels; begin += kBlock) {
+      int32_t sums[kBlock] = {};
+      const size_t left = call.channels - begin;
+      const size_t count = left < kBlock ? left : kBlock;
+      for (size_t t = 0; t < call.tap_count; ++t) {
+        const uint8_t* x = call.taps[t] + p * call.pixel_step + begin;
+        const int16_t* w = call.w + t * call.channels + begin;
+        if (count == kBlock) {
+          for (size_t i = 0; i < kBlock; ++i) sums[i] += Term::of(x[i], w[i]);
+        } else {
+          for (size_t i = 0; i < count; ++i) sums[i] += Term::of(x[i], w[i]);
+        }
       }
+      int32_t* out = call.sums + p * call.channels + begin;
+      for (size_t i = 0; i < count; ++i) out[i] = sums[i];
     }
-    for (size_t i = 0; i < count; ++i) call.sums[begin + i] = sums[i];
   }
 }
 
@@ -86,17 +110,20 @@ template <Activation kActivation>
 void requantize_with(const RequantizeArguments& call) {
   // Copies: a byte that is stored through y might be any of the call's own.
   const Requantization r = call.requantization;
-  const int32_t* const sums = call.sums;
   const int32_t* const start = call.start;
   const float* const multiplier = call.multiplier;
   const float* const bias = call.bias;
-  uint8_t* const y = call.y;
-  const size_t count = call.count;
-  for (size_t i = 0; i < count; ++i) {
-    float v = static_cast<float>(sums[i] + start[i]) * multiplier[i];
-    v = activated<kActivation>(v + bias[i]);
-    v = std::nearbyint(v * r.y_reciprocal) + r.y_zero_point;
-    y[i] = static_cast<uint8_t>(static_cast<int32_t>(clamped(v, 0.0f, 255.0f)));
+  const size_t rows = call.rows, count = call.count;
+  const size_t sums_stride = call.sums_stride, y_stride = call.y_stride;
+  const int32_t* sums = call.sums;
+  uint8_t* y = call.y;
+  for (size_t row = 0; row < rows; ++row, sums += sums_stride, y += y_stride) {
+    for (size_t i = 0; i < count; ++i) {
+      float v = static_cast<float>(sums[i] + start[i]) * multiplier[i];
+      v = activated<kActivation>(v + bias[i]);
+      v = std::nearbyint(v * r.y_reciprocal) + r.y_zero_point;
+      y[i] = static_cast<uint8_t>(static_cast<int32_t>(clamped(v, 0.0f, 255.0f)));
+    }
   }
 }
 

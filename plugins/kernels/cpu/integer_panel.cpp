@@ -7,57 +7,92 @@ namespace shiftadd {
 namespace cpu {
 
 IntegerPanel::IntegerPanel(const IntegerConvolution::Call& call, const IntegerTile& tile)
-    : call_(call), tile_(tile) {
+    : call_(call),
+      tile_(tile),
+      whole_rows_(call.geometry.group == 1 && call.geometry.dilation_width == 1) {
   const int64_t most = static_cast<int64_t>(tile.most_steps * tile.depth);
   row_stride_ = static_cast<size_t>(std::min(packed_terms(tile, call.geometry.terms), most));
-  row_.resize(row_stride_);
+  if (tile.interleaved) row_.resize(row_stride_);
   panel_.resize(tile.pixels * row_stride_ * (tile.interleaved ? kRepeat : 1));
 }
 
 void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t count, int64_t begin,
                         int64_t end) {
-  for (int64_t p = 0; p < static_cast<int64_t>(tile_.pixels); ++p) {
-    if (p < count) pack_row(image, group, first + p, begin, end);
+  const ConvGeometry& g = call_.geometry;
+  const int64_t tap = begin / g.group_channels;
+  const Block block{group, begin, end, tap / g.kernel_width, tap % g.kernel_width,
+                    begin % g.group_channels};
+  int64_t out_row = first / g.out_width;
+  int64_t out_column = first % g.out_width;
+  for (int64_t p = 0; p < count; ++p) {
+    const Corner corner{image, out_row * g.stride_height - g.pad_top,
+                        out_column * g.stride_width - g.pad_left};
     if (tile_.interleaved) {
-      interleave(p, end - begin);
+      pack_row(block, corner, row_.data());
+      interleave(p, count, end - begin);
     } else {
-      std::copy(row_.begin(), row_.begin() + (end - begin), panel_.begin() + p * row_stride_);
+      pack_row(block, corner, panel_.data() + static_cast<size_t>(p) * row_stride_);
+    }
+    if (++out_column == g.out_width) {
+      out_column = 0;
+      ++out_row;
     }
   }
 }
 
-void IntegerPanel::pack_row(int64_t image, int64_t group, int64_t pixel, int64_t begin,
-                            int64_t end) {
-  uint8_t* const row = row_.data();
+void IntegerPanel::pack_row(const Block& block, const Corner& corner, uint8_t* row) const {
   const ConvGeometry& g = call_.geometry;
-  const int64_t inside = std::min(end, g.terms);
-  for (int64_t k = begin; k < inside;) {
-    const int64_t channel = k % g.group_channels;
-    const int64_t length = std::min(g.group_channels - channel, inside - k);
-    const uint8_t* from = input_pixel(call_, image, pixel / g.out_width, pixel % g.out_width,
-                                      k / g.group_channels);
-    if (from != nullptr) {
-      std::memcpy(row + (k - begin), from + group * g.group_channels + channel,
-                  static_cast<size_t>(length));
-    } else {
-      std::memset(row + (k - begin), call_.x_zero_point, static_cast<size_t>(length));
+  const int64_t row_bytes = g.width * g.channels;
+  const int64_t inside = std::min(block.end, g.terms);
+  int64_t channel = block.channel;
+  int64_t kernel_row = block.kernel_row;
+  int64_t kernel_column = block.kernel_column;
+  uint8_t* to = row;
+  const auto fill = [&to](int64_t count, uint8_t byte) {
+    if (count == 0) return;
+    std::memset(to, byte, static_cast<size_t>(count));
+    to += count;
+  };
+  for (int64_t k = block.begin; k < inside;) {
+    // Bytes [start, start + length) of a row of the image; what lies outside of it is padding.
+    const int64_t taps = whole_rows_ ? g.kernel_width - kernel_column : 1;
+    const int64_t length = std::min(taps * g.group_channels - channel, inside - k);
+    const int64_t y = corner.top + kernel_row * g.dilation_height;
+    const int64_t start = (corner.left + kernel_column * g.dilation_width) * g.channels +
+                          block.group * g.group_channels + channel;
+    const bool in_image = y >= 0 && y < g.height;
+    const int64_t from = in_image ? std::min(std::max<int64_t>(start, 0), start + length) : start;
+    const int64_t copied =
+        in_image ? std::max<int64_t>(std::min(start + length, row_bytes) - from, 0) : 0;
+    fill(from - start, call_.x_zero_point);
+    if (copied != 0) {
+      std::memcpy(to, call_.x + (corner.image * g.height + y) * row_bytes + from,
+                  static_cast<size_t>(copied));
+      to += copied;
     }
+    fill(start + length - from - copied, call_.x_zero_point);
     k += length;
+    channel = 0;
+    kernel_column += taps;
+    if (kernel_column == g.kernel_width) {
+      kernel_column = 0;
+      ++kernel_row;
+    }
   }
   // The weights are 0 there: so a byte of 0 adds nothing, neither as a factor nor as a distance.
-  const int64_t written = std::max(inside, begin) - begin;
-  std::memset(row + written, 0, static_cast<size_t>(end - begin - written));
+  const int64_t length = block.end - block.begin;
+  fill(row + length - to, 0);
   if (tile_.sign_flip == 0) return;
-  for (int64_t i = 0; i < end - begin; ++i) row[i] ^= tile_.sign_flip;
+  for (int64_t i = 0; i < length; ++i) row[i] ^= tile_.sign_flip;
 }
 
-void IntegerPanel::interleave(int64_t pixel, int64_t length) {
+void IntegerPanel::interleave(int64_t pixel, int64_t count, int64_t length) {
   constexpr uint64_t kFourTimes = 0x0001000100010001;
   uint16_t pair;
   uint64_t repeated[2];
   static_assert(sizeof(repeated) == kRepeat * sizeof(pair), "two words hold all of the repeats");
   uint8_t* to = panel_.data() + static_cast<size_t>(pixel) * sizeof(repeated);
-  for (int64_t i = 0; i < length; i += sizeof(pair), to += tile_.pixels * sizeof(repeated)) {
+  for (int64_t i = 0; i < length; i += sizeof(pair), to += count * sizeof(repeated)) {
     std::memcpy(&pair, row_.data() + i, sizeof(pair));
     repeated[0] = repeated[1] = pair * kFourTimes;
     std::memcpy(to, repeated, sizeof(repeated));
