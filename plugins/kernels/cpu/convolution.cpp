@@ -1,18 +1,12 @@
-// Packing and the choice between the two algorithms: register tiles over packed panels, and
+// The choice between the two algorithms: register tiles over packed panels, and
 // depthwise rows.
 #include "convolution.h"
 
 #include <cstring>
 
-#include "integer_math.h"
-
 namespace shiftadd {
 namespace cpu {
 namespace {
-
-size_t padded_rows(const ConvGeometry& g, size_t tile_rows) {
-  return static_cast<size_t>(round_up(g.group_out_channels, static_cast<int64_t>(tile_rows)));
-}
 
 // Depthwise rows copy the whole dilated window, holes and all, so it has to be of a sane size; and they
 // add up all of its terms in sequence, so these have to be few for float32's rounding.
@@ -38,22 +32,6 @@ Convolution::Convolution(OperatorKind kind, const MicroKernels& kernels,
     std::memcpy(weights_.data(), weights, count * sizeof(float));
   } else {
     pack_panels(geometry, weights);
-  }
-}
-
-void Convolution::pack_panels(const ConvGeometry& g, const float* weights) {
-  const size_t tile_rows = kernels_.tile_rows;
-  const size_t terms = static_cast<size_t>(g.terms);
-  const size_t group_rows = static_cast<size_t>(g.group_out_channels);
-  const size_t group_floats = padded_rows(g, tile_rows) * terms;
-  const size_t count = static_cast<size_t>(g.group) * group_floats;
-  weights_ = AlignedBuffer(count);
-  std::memset(weights_.data(), 0, count * sizeof(float));
-  for (size_t m = 0; m < static_cast<size_t>(g.out_channels); ++m) {
-    const size_t row = m % group_rows;
-    float* packed = weights_.data() + m / group_rows * group_floats +
-                    row / tile_rows * tile_rows * terms + row % tile_rows;
-    for (size_t k = 0; k < terms; ++k) packed[k * tile_rows] = weights[m * terms + k];
   }
 }
 

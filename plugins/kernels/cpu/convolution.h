@@ -32,6 +32,7 @@ class Convolution {
 
  private:
   void pack_panels(const ConvGeometry& geometry, const float* weights);
+  void sum_weights(const ConvGeometry& geometry);
   void run_tiles(const ConvGeometry& geometry, const ConvTensors& tensors, Activation activation,
                  ParallelRunner& runner) const;
   void run_depthwise(const ConvGeometry& geometry, const ConvTensors& tensors,
@@ -40,8 +41,11 @@ class Convolution {
   OperatorKind kind_;
   const MicroKernels& kernels_;
   bool depthwise_;
-  // Depthwise: [M, kH*kW]. Otherwise [group, panels, terms, tile_rows], rows filled up with 0.
+  // Depthwise: [M, kH*kW]. Otherwise [group, blocks of depth, panels, terms of the block, tile_rows],
+  // rows filled up with 0.
   AlignedBuffer weights_;
+  // Where the kernels have maximum_tiles: [group, blocks of depth, panels, 2, tile_rows].
+  AlignedBuffer weight_sums_;
 };
 
 }  // namespace cpu

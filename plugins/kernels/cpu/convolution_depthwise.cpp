@@ -29,7 +29,7 @@ class DepthwiseConvolution {
 
  private:
   void run_plane(int64_t plane, float* band) const;
-  void copy_row(const float* x_plane, int64_t row, float* to) const;
+  void copy_band(const float* x_plane, int64_t first_row, int64_t rows, float* band) const;
   void run_rows(int64_t channel, const float* band, int64_t rows, float* y) const;
 
   const DepthwiseKernel kernel_;
@@ -75,7 +75,7 @@ DepthwiseConvolution::DepthwiseConvolution(const MicroKernels& kernels, Operator
 
 void DepthwiseConvolution::run_task(size_t task) const {
   AlignedBuffer band(static_cast<size_t>(band_floats_));
-  // Once a task: copy_row leaves the padded columns and the slack as they are.
+  // Once a task: copy_band leaves the padded columns and the slack as they are.
   std::memset(band.data(), 0, static_cast<size_t>(band_floats_) * sizeof(float));
   const int64_t begin = static_cast<int64_t>(task) * planes_per_task_;
   const int64_t end = std::min(begin + planes_per_task_, g_.batch * g_.out_channels);
@@ -92,26 +92,33 @@ void DepthwiseConvolution::run_plane(int64_t plane, float* band) const {
     const int64_t out_rows = std::min(band_out_rows_, g_.out_height - out_row);
     const int64_t first_row = out_row * g_.stride_height - g_.pad_top;
     const int64_t rows = band_rows_ - (band_out_rows_ - out_rows) * g_.stride_height;
-    for (int64_t row = 0; row < rows; ++row) copy_row(x, first_row + row, band + row * row_floats_);
+    copy_band(x, first_row, rows, band);
     run_rows(channel, band, out_rows, y + out_row * g_.out_width);
   }
 }
 
-void DepthwiseConvolution::copy_row(const float* x_plane, int64_t row, float* to) const {
-  if (row < 0 || row >= g_.height) {
-    std::memset(to, 0, static_cast<size_t>(row_floats_) * sizeof(float));
-    return;
-  }
-  const float* x = x_plane + row * g_.width;
+void DepthwiseConvolution::copy_band(const float* x_plane, int64_t first_row, int64_t rows,
+                                     float* band) const {
+  const int64_t begin_row = std::min(std::max<int64_t>(-first_row, 0), rows);
+  const int64_t end_row = std::max(std::min(g_.height - first_row, rows), begin_row);
+  const auto clear = [&](int64_t begin, int64_t end) {
+    const int64_t floats = (end - begin) * row_floats_;
+    std::memset(band + begin * row_floats_, 0, static_cast<size_t>(floats) * sizeof(float));
+  };
+  clear(0, begin_row);
+  clear(end_row, rows);
+  float* to = band + begin_row * row_floats_;
+  const float* x = x_plane + (first_row + begin_row) * g_.width;
   for (int64_t phase = 0; phase * phase_width_ < row_floats_; ++phase, to += phase_width_) {
     // Padded column phase + i * stride_width is column that - pad_left of x.
     const int64_t shift = g_.pad_left - phase;
     const int64_t begin = std::min(shift <= 0 ? 0 : divide_up(shift, g_.stride_width), phase_width_);
     const int64_t inside = g_.width + shift;
     const int64_t end = std::min(inside <= 0 ? 0 : divide_up(inside, g_.stride_width), phase_width_);
-    if (end <= begin) continue;
-    copy_rows_({to + begin, 0, x + begin * g_.stride_width - shift, 0,
-                static_cast<size_t>(g_.stride_width), static_cast<size_t>(end - begin), 1});
+    if (end <= begin || end_row == begin_row) continue;
+    copy_rows_({to + begin, static_cast<size_t>(row_floats_), x + begin * g_.stride_width - shift,
+                static_cast<size_t>(g_.width), static_cast<size_t>(g_.stride_width),
+                static_cast<size_t>(end - begin), static_cast<size_t>(end_row - begin_row)});
   }
 }
 

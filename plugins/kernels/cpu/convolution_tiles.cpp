@@ -1,5 +1,7 @@
 // Dense and grouped convolution: register tiles over packed weights and one packed panel of pixels.
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "convolution.h"
 #include "integer_math.h"
@@ -14,16 +16,27 @@ constexpr int64_t kDepthBlock = 256;
 // Floats of a packed panel: with the weights beside it, it stays in a level-1 cache of 32 KiB.
 constexpr int64_t kPanelFloats = 6144;
 // Output channels a task: enough to make packing a panel cheap beside its use.
-constexpr int64_t kTaskChannels = 128;
+constexpr int64_t kTaskChannels = 256;
 // Terms a task: enough to make handing out a task cheap beside the task.
 constexpr int64_t kTaskTerms = 1 << 19;
 // Panels used by no more weight panels than this are read in place where that is possible.
 constexpr int64_t kDirectWeightPanels = 3;
+// From so many weight panels on a panel's own sums are cheap beside what they save.
+constexpr int64_t kMaximumWeightPanels = 3;
 
-// Terms a block, about the same in every block of the sum.
-int64_t depth_block(int64_t terms, int64_t tile_width) {
-  const int64_t most = std::min(kDepthBlock, kPanelFloats / tile_width);
-  return divide_up(terms, divide_up(terms, most));
+int64_t tile_width(const MicroKernels& kernels) {
+  return static_cast<int64_t>(kernels.tile_vectors * kernels.lanes);
+}
+
+// Terms a block, about the same in every block of the sum; whole channels where patches are read.
+int64_t depth_block(const ConvGeometry& g, const MicroKernels& kernels) {
+  if (PanelPacker::reads_patches(g, kernels)) {
+    const int64_t taps = g.kernel_height * g.kernel_width;
+    const int64_t most = std::max<int64_t>(kDepthBlock / taps, 1);
+    return divide_up(g.group_channels, divide_up(g.group_channels, most)) * taps;
+  }
+  const int64_t most = std::min(kDepthBlock, kPanelFloats / tile_width(kernels));
+  return divide_up(g.terms, divide_up(g.terms, most));
 }
 
 // Where pixels stay in place an image is one long row, with no rows to break a panel at.
@@ -37,8 +50,10 @@ ConvGeometry flattened(const ConvGeometry& geometry) {
 
 class TileConvolution {
  public:
+  // `weight_sums` is null where maximum_tiles are not to be used.
   TileConvolution(const MicroKernels& kernels, OperatorKind kind, const ConvGeometry& geometry,
-                  const float* weights, const ConvTensors& tensors, Activation activation);
+                  const float* weights, const float* weight_sums, const ConvTensors& tensors,
+                  Activation activation);
 
   size_t task_count() const {
     return static_cast<size_t>(g_.batch * g_.group * channel_tasks_ * pixel_tasks_);
@@ -52,8 +67,8 @@ class TileConvolution {
   };
   struct Scratch {
     PanelPacker packer;
-    AlignedBuffer panel;
     AlignedBuffer partial;
+    AlignedBuffer x_sums;
   };
 
   struct Pixels {
@@ -62,8 +77,8 @@ class TileConvolution {
   };
 
   void run_pixels(const Slice& slice, const Pixels& pixels, Scratch& scratch) const;
-  void run_block(const Slice& slice, const Pixels& pixels, int64_t depth_begin, const float* x,
-                 size_t x_stride, float* partial) const;
+  void run_block(const Slice& slice, const Pixels& pixels, int64_t depth_begin, const PanelView& x,
+                 Scratch& scratch) const;
   // First pixel of a tile. The vectors are spread evenly: a tile of one is far less efficient than
   // two tiles that are one short of full.
   int64_t tile_begin(int64_t tile) const {
@@ -75,6 +90,7 @@ class TileConvolution {
   const TileKernel* tile_kernels_;
   const ConvGeometry g_;
   const float* weights_;
+  const float* weight_sums_;
   const ConvTensors& tensors_;
   const Activation activation_;
   const int64_t pixels_, tile_rows_, tile_width_, depth_block_;
@@ -84,17 +100,19 @@ class TileConvolution {
 
 TileConvolution::TileConvolution(const MicroKernels& kernels, OperatorKind kind,
                                  const ConvGeometry& geometry, const float* weights,
-                                 const ConvTensors& tensors, Activation activation)
+                                 const float* weight_sums, const ConvTensors& tensors,
+                                 Activation activation)
     : kernels_(kernels),
       tile_kernels_(kind == OperatorKind::kShiftConv ? kernels.shift_tiles : kernels.adder_tiles),
       g_(flattened(geometry)),
       weights_(weights),
+      weight_sums_(weight_sums),
       tensors_(tensors),
       activation_(activation),
       pixels_(g_.out_height * g_.out_width),
       tile_rows_(static_cast<int64_t>(kernels.tile_rows)),
-      tile_width_(static_cast<int64_t>(kernels.tile_vectors * kernels.lanes)),
-      depth_block_(depth_block(g_.terms, tile_width_)),
+      tile_width_(tile_width(kernels)),
+      depth_block_(depth_block(g_, kernels)),
       weight_panels_(divide_up(g_.group_out_channels, tile_rows_)),
       vectors_(divide_up(pixels_, static_cast<int64_t>(kernels.lanes))),
       tiles_(divide_up(pixels_, tile_width_)) {
@@ -120,9 +138,9 @@ void TileConvolution::run_task(size_t task) const {
   const size_t partial = g_.terms > depth_block_
                              ? static_cast<size_t>(panels_per_task_ * tile_rows_) * width
                              : 0;
-  Scratch scratch{PanelPacker(g_, kernels_.copy_rows),
-                  AlignedBuffer(static_cast<size_t>(depth_block_) * width),
-                  AlignedBuffer(partial)};
+  const bool once = slice.panel_end - slice.panel_begin <= kDirectWeightPanels;
+  Scratch scratch{PanelPacker(g_, kernels_, depth_block_, once), AlignedBuffer(partial),
+                  AlignedBuffer(2 * width)};
   const int64_t end = std::min((pixel_task + 1) * tiles_per_task_, tiles_);
   for (int64_t tile = pixel_task * tiles_per_task_; tile < end; ++tile) {
     const int64_t first = tile_begin(tile);
@@ -132,33 +150,21 @@ void TileConvolution::run_task(size_t task) const {
 
 void TileConvolution::run_pixels(const Slice& slice, const Pixels& pixels,
                                  Scratch& scratch) const {
-  const size_t lanes = kernels_.lanes;
-  const size_t stride = (pixels.columns + lanes - 1) / lanes * lanes;
-  const int64_t plane = g_.height * g_.width;
-  const float* x =
-      tensors_.x + (slice.image * g_.channels + slice.group * g_.group_channels) * plane;
-  const bool in_place = slice.panel_end - slice.panel_begin <= kDirectWeightPanels &&
-                        keeps_pixels(g_) && pixels.columns == stride;
-  if (!in_place) scratch.packer.set_pixels(pixels.first, pixels.columns, stride);
+  const float* x = tensors_.x + (slice.image * g_.channels + slice.group * g_.group_channels) *
+                                    g_.height * g_.width;
+  scratch.packer.set_pixels(pixels.first, pixels.columns);
   for (int64_t depth = 0; depth < g_.terms; depth += depth_block_) {
-    if (in_place) {
-      run_block(slice, pixels, depth, x + depth * plane + pixels.first,
-                static_cast<size_t>(plane), scratch.partial.data());
-      continue;
-    }
     const int64_t depth_end = std::min(depth + depth_block_, g_.terms);
-    scratch.packer.pack(x, depth, depth_end, scratch.panel.data());
-    run_block(slice, pixels, depth, scratch.panel.data(), stride, scratch.partial.data());
+    run_block(slice, pixels, depth, scratch.packer.pack(x, depth, depth_end), scratch);
   }
 }
 
 void TileConvolution::run_block(const Slice& slice, const Pixels& pixels, int64_t depth_begin,
-                                const float* x, size_t x_stride, float* partial) const {
+                                const PanelView& x, Scratch& scratch) const {
   const int64_t depth = std::min(depth_block_, g_.terms - depth_begin);
-  const int64_t group_row = slice.group * weight_panels_;
+  const int64_t padded_rows = weight_panels_ * tile_rows_;
   TileArguments tile;
   tile.x = x;
-  tile.x_stride = x_stride;
   tile.depth = static_cast<size_t>(depth);
   tile.load_partial = depth_begin != 0;
   tile.store_partial = depth_begin + depth < g_.terms;
@@ -166,12 +172,26 @@ void TileConvolution::run_block(const Slice& slice, const Pixels& pixels, int64_
   tile.y_stride = static_cast<size_t>(pixels_);
   tile.epilogue.activation = activation_;
   const size_t vectors = (tile.columns + kernels_.lanes - 1) / kernels_.lanes;
-  const TileKernel run_tile = tile_kernels_[vectors - 1];
+  TileKernel run_tile = tile_kernels_[vectors - 1];
+  const bool maxima =
+      weight_sums_ != nullptr && slice.panel_end - slice.panel_begin >= kMaximumWeightPanels;
+  if (maxima) {
+    run_tile = kernels_.maximum_tiles[vectors - 1];
+    tile.x_sums = scratch.x_sums.data();
+    kernels_.sum_pixels({x, tile.depth, vectors, scratch.x_sums.data(),
+                         vectors * kernels_.lanes});
+  }
   for (int64_t panel = slice.panel_begin; panel < slice.panel_end; ++panel) {
     const int64_t row = panel * tile_rows_;
     const int64_t channel = slice.group * g_.group_out_channels + row;
-    tile.w = weights_ + ((group_row + panel) * g_.terms + depth_begin) * tile_rows_;
-    tile.partial = partial + (row - slice.panel_begin * tile_rows_) * tile_width_;
+    tile.w = weights_ + slice.group * padded_rows * g_.terms + depth_begin * padded_rows +
+             row * depth;
+    if (maxima) {
+      const int64_t blocks = divide_up(g_.terms, depth_block_);
+      const int64_t block = slice.group * blocks + depth_begin / depth_block_;
+      tile.w_sums = weight_sums_ + (block * weight_panels_ + panel) * 2 * tile_rows_;
+    }
+    tile.partial = scratch.partial.data() + (row - slice.panel_begin * tile_rows_) * tile_width_;
     tile.rows = static_cast<size_t>(std::min(tile_rows_, g_.group_out_channels - row));
     tile.y = tensors_.y + (slice.image * g_.out_channels + channel) * pixels_ + pixels.first;
     tile.epilogue.scale = tensors_.scale + channel;
@@ -182,10 +202,58 @@ void TileConvolution::run_block(const Slice& slice, const Pixels& pixels, int64_
 
 }  // namespace
 
+void Convolution::pack_panels(const ConvGeometry& g, const float* weights) {
+  const int64_t rows = static_cast<int64_t>(kernels_.tile_rows);
+  const int64_t padded_rows = round_up(g.group_out_channels, rows);
+  const int64_t depth = depth_block(g, kernels_);
+  const size_t count = static_cast<size_t>(g.group * padded_rows * g.terms);
+  weights_ = AlignedBuffer(count);
+  std::memset(weights_.data(), 0, count * sizeof(float));
+  for (int64_t m = 0; m < g.out_channels; ++m) {
+    const int64_t row = m % g.group_out_channels;
+    float* group = weights_.data() + m / g.group_out_channels * padded_rows * g.terms;
+    for (int64_t begin = 0; begin < g.terms; begin += depth) {
+      const int64_t terms = std::min(depth, g.terms - begin);
+      float* packed = group + begin * padded_rows + row / rows * rows * terms + row % rows;
+      const float* from = weights + m * g.terms + begin;
+      for (int64_t k = 0; k < terms; ++k) packed[k * rows] = from[k];
+    }
+  }
+  if (kind_ == OperatorKind::kAdderConv && kernels_.sum_pixels != nullptr) sum_weights(g);
+}
+
+void Convolution::sum_weights(const ConvGeometry& g) {
+  const int64_t rows = static_cast<int64_t>(kernels_.tile_rows);
+  const int64_t panels = divide_up(g.group_out_channels, rows);
+  const int64_t depth = depth_block(g, kernels_);
+  const int64_t blocks = g.group * divide_up(g.terms, depth);
+  weight_sums_ = AlignedBuffer(static_cast<size_t>(blocks * panels * 2 * rows));
+  float* sums = weight_sums_.data();
+  const float* w = weights_.data();
+  for (int64_t i = 0; i < blocks * panels; ++i, sums += 2 * rows) {
+    const int64_t begin = i / panels * depth % round_up(g.terms, depth);
+    const int64_t terms = std::min(depth, g.terms - begin);
+    bool all_finite = true;
+    for (int64_t r = 0; r < rows; ++r) {
+      double sum = 0, magnitude = 0;
+      for (int64_t k = 0; k < terms; ++k) {
+        sum += w[k * rows + r];
+        magnitude += std::fabs(w[k * rows + r]);
+      }
+      sums[r] = static_cast<float>(sum);
+      sums[rows + r] = DistanceSums::limit(sums[r], static_cast<float>(magnitude));
+      all_finite = all_finite && std::isfinite(sums[rows + r]);
+    }
+    // take_distances sees what the last row says.
+    if (!all_finite) std::fill(sums + rows, sums + 2 * rows, HUGE_VALF);
+    w += terms * rows;
+  }
+}
+
 void Convolution::run_tiles(const ConvGeometry& geometry, const ConvTensors& tensors,
                             Activation activation, ParallelRunner& runner) const {
-  const TileConvolution convolution(kernels_, kind_, geometry, weights_.data(), tensors,
-                                    activation);
+  const TileConvolution convolution(kernels_, kind_, geometry, weights_.data(),
+                                    weight_sums_.data(), tensors, activation);
   parallel_for(runner, convolution.task_count(),
                [&](size_t task) { convolution.run_task(task); });
 }

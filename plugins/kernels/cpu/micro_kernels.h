@@ -17,12 +17,20 @@ struct Epilogue {
   Activation activation;
 };
 
+constexpr size_t kLargestTileVectors = 4;
+
+// A tile's pixels: vector v of term k lies at x + rows[k] + vectors[v], readable as a whole.
+struct PanelView {
+  const float* x;
+  const ptrdiff_t* rows;  // [depth]
+  ptrdiff_t vectors[kLargestTileVectors];
+};
+
 // A register tile of `rows` output channels by `columns` pixels, over `depth` terms of the sum.
 struct TileArguments {
   const float* w;      // [depth][tile_rows], packed
-  const float* x;      // [depth] rows, x_stride floats apart, each readable for the whole tile
+  PanelView x;
   size_t depth;
-  size_t x_stride;
   float* partial;      // [tile_rows][tile width]: sums of earlier blocks of depth
   bool load_partial;   // add `partial` to the sums
   bool store_partial;  // leave the sums in `partial`; y and epilogue are not used
@@ -31,6 +39,34 @@ struct TileArguments {
   size_t rows;
   size_t columns;
   Epilogue epilogue;   // its arrays start at the tile's first row
+  // Of this block's terms, for maximum_tiles alone: sums and limits (DistanceSums).
+  const float* x_sums;  // [2][tile width]
+  const float* w_sums;  // [2][tile_rows]
+};
+
+// A sum of distances by one instruction less: sum |x-w| = 2 sum max(x,w) - sum x - sum w. What
+// cancels there takes digits with it, so the result counts only where it is at least this share of
+// sum |x| + sum |w|: then rounding stays within a few times that of a sum of the distances
+// themselves. Everything else, infinities and NaN included, is summed again as distances.
+//
+// A limit is sum v + kLeastShare * sum |v|, or infinity where no share would do.
+struct DistanceSums {
+  static constexpr float kLeastShare = 0.25f;
+  // Of sums below this twice and four times as much is finite, too.
+  static constexpr float kLargestMagnitude = 1e37f;
+
+  static float limit(float sum, float magnitude) {
+    return magnitude <= kLargestMagnitude ? sum + kLeastShare * magnitude : __builtin_inff();
+  }
+};
+
+// Sums and limits of the pixels of a packed panel.
+struct SumPixelsArguments {
+  PanelView x;
+  size_t depth;
+  size_t vectors;   // of pixels
+  float* sums;      // [2], sums_stride floats apart, of [vectors * lanes]
+  size_t sums_stride;
 };
 
 // Output rows of one depthwise channel.
@@ -58,11 +94,31 @@ struct CopyArguments {
   size_t rows;
 };
 
+// The pixels of one row of outputs in a panel.
+struct PanelSegment {
+  size_t column;  // of the panel
+  size_t source;  // offset of the pixel that the first tap reads
+  size_t length;
+};
+
+// Rows of a panel, one a tap, from a padded patch of one channel. Written a whole vector at a time:
+// up to a vector behind a segment is read, and behind a row written, which the next row mends.
+struct CopyTapsArguments {
+  float* to;
+  size_t to_step;
+  const float* patch;
+  const size_t* taps;  // [tap_count], offsets in the patch
+  size_t tap_count;
+  const PanelSegment* segments;
+  size_t segment_count;
+  size_t columns;      // that the segments fill; those up to to_step become 0
+};
+
 using TileKernel = void (*)(const TileArguments&);
 using DepthwiseKernel = void (*)(const DepthwiseArguments&);
 using CopyKernel = void (*)(const CopyArguments&);
-
-constexpr size_t kLargestTileVectors = 4;
+using CopyTapsKernel = void (*)(const CopyTapsArguments&);
+using SumPixelsKernel = void (*)(const SumPixelsArguments&);
 
 struct MicroKernels {
   const char* name;     // "portable", "neon", "avx2", "avx512"
@@ -72,9 +128,13 @@ struct MicroKernels {
   // [v] computes tiles v + 1 vectors wide, v < tile_vectors.
   TileKernel shift_tiles[kLargestTileVectors];
   TileKernel adder_tiles[kLargestTileVectors];
+  // The same sums as adder_tiles, by DistanceSums; null where the processor gains nothing by it.
+  TileKernel maximum_tiles[kLargestTileVectors];
+  SumPixelsKernel sum_pixels;
   DepthwiseKernel shift_depthwise;
   DepthwiseKernel adder_depthwise;
   CopyKernel copy_rows;
+  CopyTapsKernel copy_taps;
 };
 
 const MicroKernels& portable_micro_kernels();

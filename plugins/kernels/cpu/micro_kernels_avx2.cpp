@@ -11,6 +11,7 @@ namespace {
 struct Avx2Vector {
   using Register = __m256;
   static constexpr size_t kLanes = 8;
+  static constexpr bool kMaximumTiles = true;
 
   static SHIFTADD_INLINE Register load(const float* p) { return _mm256_loadu_ps(p); }
   static SHIFTADD_INLINE void store(float* p, Register v) { _mm256_storeu_ps(p, v); }
@@ -39,6 +40,11 @@ struct Avx2Vector {
     const Register magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     const Register distance = _mm256_and_ps(_mm256_sub_ps(x, w), magnitude);
     return _mm256_fmadd_ps(distance, _mm256_set1_ps(1.0f), sum);
+  }
+  static SHIFTADD_INLINE Register max(Register a, Register b) { return _mm256_max_ps(a, b); }
+  static SHIFTADD_INLINE Register min(Register a, Register b) { return _mm256_min_ps(a, b); }
+  static SHIFTADD_INLINE bool all_at_least_zero(Register v) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GE_OQ)) == 0xff;
   }
   // maxps and minps return their second operand where one is NaN.
   static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {

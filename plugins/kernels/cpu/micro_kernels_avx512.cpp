@@ -11,6 +11,7 @@ namespace {
 struct Avx512Vector {
   using Register = __m512;
   static constexpr size_t kLanes = 16;
+  static constexpr bool kMaximumTiles = true;
 
   static SHIFTADD_INLINE Register load(const float* p) { return _mm512_loadu_ps(p); }
   static SHIFTADD_INLINE void store(float* p, Register v) { _mm512_storeu_ps(p, v); }
@@ -33,6 +34,11 @@ struct Avx512Vector {
   }
   static SHIFTADD_INLINE Register add_distance(Register x, Register w, Register sum) {
     return _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(x, w)));
+  }
+  static SHIFTADD_INLINE Register max(Register a, Register b) { return _mm512_max_ps(a, b); }
+  static SHIFTADD_INLINE Register min(Register a, Register b) { return _mm512_min_ps(a, b); }
+  static SHIFTADD_INLINE bool all_at_least_zero(Register v) {
+    return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GE_OQ) == 0xffff;
   }
   // maxps and minps return their second operand where one is NaN.
   static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {

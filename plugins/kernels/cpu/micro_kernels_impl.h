@@ -6,7 +6,8 @@
 // load_front(p, count) and store_front(p, v, count) that touch the first count < kLanes floats only,
 // load_even(p) = p[0], p[2], .. with nothing read behind the last of them,
 // multiply_add(a, b, c) = a*b + c, add_distance(x, w, sum) = sum + |x - w|,
-// clamp(v, low, high) that keeps NaN.
+// clamp(v, low, high) that keeps NaN. One with kMaximumTiles offers max(a, b) and min(a, b), both b
+// where one is NaN, and all_at_least_zero(v).
 #ifndef SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
 #define SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
 
@@ -37,6 +38,16 @@ struct AdderTerm {
                                                               typename Vector::Register w,
                                                               typename Vector::Register sum) {
     return Vector::add_distance(x, w, sum);
+  }
+};
+
+// sum + max(x, w); see DistanceSums.
+template <typename Vector>
+struct MaximumTerm {
+  static SHIFTADD_INLINE typename Vector::Register accumulate(typename Vector::Register x,
+                                                              typename Vector::Register w,
+                                                              typename Vector::Register sum) {
+    return sum + Vector::max(x, w);
   }
 };
 
@@ -77,10 +88,13 @@ SHIFTADD_INLINE typename Vector::Register finish(typename Vector::Register sum,
   return activate<Vector>(Vector::multiply_add(scale, sum, bias), epilogue.activation);
 }
 
+template <typename Vector, size_t Rows, size_t Vectors>
+using TileSums = typename Vector::Register[Rows][Vectors];
+
+// The tile's sums over this block of terms.
 template <typename Vector, typename Term, size_t Rows, size_t Vectors>
-void conv_tile(const TileArguments& tile) {
+SHIFTADD_INLINE void sum_block(const TileArguments& tile, TileSums<Vector, Rows, Vectors>& sums) {
   using Register = typename Vector::Register;
-  Register sums[Rows][Vectors];
 SHIFTADD_UNROLL(16)
   for (size_t r = 0; r < Rows; ++r) {
 SHIFTADD_UNROLL(4)
@@ -89,11 +103,14 @@ SHIFTADD_UNROLL(4)
     }
   }
   const float* w = tile.w;
-  const float* x = tile.x;
-  for (size_t k = 0; k < tile.depth; ++k, w += Rows, x += tile.x_stride) {
+  const float* x[Vectors];
+  for (size_t v = 0; v < Vectors; ++v) x[v] = tile.x.x + tile.x.vectors[v];
+  const ptrdiff_t* row = tile.x.rows;
+SHIFTADD_UNROLL(4)
+  for (size_t k = 0; k < tile.depth; ++k, w += Rows, ++row) {
     Register pixels[Vectors];
 SHIFTADD_UNROLL(4)
-    for (size_t v = 0; v < Vectors; ++v) pixels[v] = Vector::load(x + v * Vector::kLanes);
+    for (size_t v = 0; v < Vectors; ++v) pixels[v] = Vector::load(x[v] + *row);
 SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
       const Register weight = Vector::broadcast(w[r]);
@@ -103,6 +120,11 @@ SHIFTADD_UNROLL(4)
       }
     }
   }
+}
+
+// Adds what earlier blocks left, and leaves the sums for the next block or writes the outputs.
+template <typename Vector, typename Term, size_t Rows, size_t Vectors>
+SHIFTADD_INLINE void finish_tile(const TileArguments& tile, TileSums<Vector, Rows, Vectors>& sums) {
   // Added after the block's own sum, not before it: a sum in blocks rounds less than one in sequence.
   if (tile.load_partial) {
 SHIFTADD_UNROLL(16)
@@ -133,6 +155,79 @@ SHIFTADD_UNROLL(4)
       store_within<Vector>(tile.y + r * tile.y_stride + begin,
                            finish<Vector, Term>(sums[r][v], tile.epilogue, r),
                            tile.columns - begin);
+    }
+  }
+}
+
+template <typename Vector, typename Term, size_t Rows, size_t Vectors>
+void conv_tile(const TileArguments& tile) {
+  TileSums<Vector, Rows, Vectors> sums;
+  sum_block<Vector, Term, Rows, Vectors>(tile, sums);
+  finish_tile<Vector, Term, Rows, Vectors>(tile, sums);
+}
+
+// Makes sums of distances of sums of maxima; whether each of them counts (DistanceSums).
+template <typename Vector, size_t Rows, size_t Vectors>
+SHIFTADD_INLINE bool take_distances(const TileArguments& tile,
+                                    TileSums<Vector, Rows, Vectors>& sums) {
+  using Register = typename Vector::Register;
+  constexpr size_t kWidth = Vectors * Vector::kLanes;
+  bool all_count = true;
+SHIFTADD_UNROLL(4)
+  for (size_t v = 0; v < Vectors; ++v) {
+    const Register x_sum = Vector::load(tile.x_sums + v * Vector::kLanes);
+    const Register x_limit = Vector::load(tile.x_sums + kWidth + v * Vector::kLanes);
+    // A NaN is there in the last row, too: then it is the limit's infinity that brings it about.
+    Register least = Vector::broadcast(0.0f);
+SHIFTADD_UNROLL(16)
+    for (size_t r = 0; r < Rows; ++r) {
+      const Register twice = sums[r][v] + sums[r][v];
+      const Register limit = x_limit + Vector::broadcast(tile.w_sums[Rows + r]);
+      least = Vector::min(least, twice - limit);
+      sums[r][v] = twice - (x_sum + Vector::broadcast(tile.w_sums[r]));
+    }
+    all_count = all_count && Vector::all_at_least_zero(least);
+  }
+  return all_count;
+}
+
+template <typename Vector, size_t Rows, size_t Vectors>
+void maximum_tile(const TileArguments& tile) {
+  TileSums<Vector, Rows, Vectors> sums;
+  sum_block<Vector, MaximumTerm<Vector>, Rows, Vectors>(tile, sums);
+  if (!take_distances<Vector, Rows, Vectors>(tile, sums)) {
+    sum_block<Vector, AdderTerm<Vector>, Rows, Vectors>(tile, sums);
+  }
+  finish_tile<Vector, AdderTerm<Vector>, Rows, Vectors>(tile, sums);
+}
+
+// In runs of few terms, which are added up in turn: what these sums round off comes on top of the
+// maxima's own.
+template <typename Vector>
+void sum_pixels(const SumPixelsArguments& call) {
+  using Register = typename Vector::Register;
+  constexpr size_t kRun = 16;
+  const Register zero = Vector::broadcast(0.0f);
+  for (size_t v = 0; v < call.vectors; ++v) {
+    const float* x = call.x.x + call.x.vectors[v];
+    Register sum = zero, magnitude = zero;
+    for (size_t begin = 0; begin < call.depth; begin += kRun) {
+      const size_t end = begin + kRun < call.depth ? begin + kRun : call.depth;
+      Register run_sum = zero, run_magnitude = zero;
+      for (size_t k = begin; k < end; ++k) {
+        const Register pixels = Vector::load(x + call.x.rows[k]);
+        run_sum += pixels;
+        run_magnitude = Vector::add_distance(pixels, zero, run_magnitude);
+      }
+      sum += run_sum;
+      magnitude += run_magnitude;
+    }
+    float* sums = call.sums + v * Vector::kLanes;
+    float magnitudes[Vector::kLanes];
+    Vector::store(sums, sum);
+    Vector::store(magnitudes, magnitude);
+    for (size_t i = 0; i < Vector::kLanes; ++i) {
+      sums[call.sums_stride + i] = DistanceSums::limit(sums[i], magnitudes[i]);
     }
   }
 }
@@ -202,32 +297,74 @@ void depthwise_rows(const DepthwiseArguments& call) {
   }
 }
 
-// A row of at least one vector: the last one ends where the row does, over some of what is copied.
-template <typename Vector, size_t PixelStep>
-SHIFTADD_INLINE void copy_vectors(float* to, const float* from, size_t length) {
-  const auto copy = [&](size_t i) {
-    const float* pixels = from + i * PixelStep;
-    Vector::store(to + i, PixelStep == 1 ? Vector::load(pixels) : Vector::load_even(pixels));
+// Rows of `Vectors` vectors, not all of the last: that one ends where the row does, over some of
+// what is copied; a row that does not fill the only one is copied as far as it goes.
+template <typename Vector, size_t PixelStep, size_t Vectors>
+SHIFTADD_INLINE void copy_vectors(const CopyArguments& call) {
+  const auto load = [](const float* p) {
+    return PixelStep == 1 ? Vector::load(p) : Vector::load_even(p);
   };
-  for (size_t i = 0; i + Vector::kLanes <= length; i += Vector::kLanes) copy(i);
-  copy(length - Vector::kLanes);
+  const size_t length = call.length;
+  const bool front = length < Vector::kLanes;
+  const size_t last = front ? 0 : length - Vector::kLanes;
+  float* to = call.to;
+  const float* from = call.from;
+  for (size_t row = 0; row < call.rows; ++row, to += call.to_step, from += call.from_step) {
+SHIFTADD_UNROLL(4)
+    for (size_t v = 0; v + 1 < Vectors; ++v) {
+      const size_t i = v * Vector::kLanes;
+      Vector::store(to + i, load(from + i * PixelStep));
+    }
+    if (Vectors == 1 && front) {
+      Vector::store_front(to, Vector::load_front(from, length), length);
+    } else {
+      Vector::store(to + last, load(from + last * PixelStep));
+    }
+  }
+}
+
+template <typename Vector, size_t PixelStep>
+SHIFTADD_INLINE bool copy_few_vectors(const CopyArguments& call) {
+  switch ((call.length + Vector::kLanes - 1) / Vector::kLanes) {
+    case 1:
+      if (PixelStep != 1 && call.length < Vector::kLanes) return false;
+      copy_vectors<Vector, PixelStep, 1>(call);
+      return true;
+    case 2: copy_vectors<Vector, PixelStep, 2>(call); return true;
+    case 3: copy_vectors<Vector, PixelStep, 3>(call); return true;
+    case 4: copy_vectors<Vector, PixelStep, 4>(call); return true;
+    default: return false;
+  }
 }
 
 template <typename Vector>
 void copy_rows(const CopyArguments& call) {
-  float* to = call.to;
-  const float* from = call.from;
-  const bool vectors = call.length >= Vector::kLanes;
-  for (size_t row = 0; row < call.rows; ++row, to += call.to_step, from += call.from_step) {
-    if (vectors && call.pixel_step == 1) {
-      copy_vectors<Vector, 1>(to, from, call.length);
-    } else if (vectors && call.pixel_step == 2) {
-      copy_vectors<Vector, 2>(to, from, call.length);
-    } else if (!vectors && call.pixel_step == 1) {
-      Vector::store_front(to, Vector::load_front(from, call.length), call.length);
+  if (call.length == 0) return;
+  if (call.pixel_step == 1 && copy_few_vectors<Vector, 1>(call)) return;
+  if (call.pixel_step == 2 && copy_few_vectors<Vector, 2>(call)) return;
+  for (size_t row = 0; row < call.rows; ++row) {
+    float* to = call.to + row * call.to_step;
+    const float* from = call.from + row * call.from_step;
+    if (call.pixel_step == 1) {
+      std::memcpy(to, from, call.length * sizeof(float));
     } else {
       for (size_t i = 0; i < call.length; ++i) to[i] = from[i * call.pixel_step];
     }
+  }
+}
+
+template <typename Vector>
+void copy_taps(const CopyTapsArguments& call) {
+  float* to = call.to;
+  for (size_t t = 0; t < call.tap_count; ++t, to += call.to_step) {
+    const float* from = call.patch + call.taps[t];
+    for (size_t s = 0; s < call.segment_count; ++s) {
+      const PanelSegment segment = call.segments[s];
+      for (size_t i = 0; i < segment.length; i += Vector::kLanes) {
+        Vector::store(to + segment.column + i, Vector::load(from + segment.source + i));
+      }
+    }
+    if (call.columns < call.to_step) Vector::store(to + call.columns, Vector::broadcast(0.0f));
   }
 }
 
@@ -246,6 +383,20 @@ struct TileKernels<Vector, Rows, 0> {
 };
 
 template <typename Vector, size_t Rows, size_t Vectors>
+struct MaximumTiles {
+  static void fill(MicroKernels& table) {
+    MaximumTiles<Vector, Rows, Vectors - 1>::fill(table);
+    table.maximum_tiles[Vectors - 1] = maximum_tile<Vector, Rows, Vectors>;
+    table.sum_pixels = sum_pixels<Vector>;
+  }
+};
+
+template <typename Vector, size_t Rows>
+struct MaximumTiles<Vector, Rows, 0> {
+  static void fill(MicroKernels&) {}
+};
+
+template <typename Vector, size_t Rows, size_t Vectors>
 MicroKernels make_micro_kernels(const char* name) {
   static_assert(Vectors <= kLargestTileVectors, "the table has no room for so wide a tile");
   MicroKernels table = {};
@@ -254,9 +405,11 @@ MicroKernels make_micro_kernels(const char* name) {
   table.tile_rows = Rows;
   table.tile_vectors = Vectors;
   TileKernels<Vector, Rows, Vectors>::fill(table);
+  MaximumTiles<Vector, Rows, Vector::kMaximumTiles ? Vectors : 0>::fill(table);
   table.shift_depthwise = depthwise_rows<Vector, ShiftTerm<Vector>>;
   table.adder_depthwise = depthwise_rows<Vector, AdderTerm<Vector>>;
   table.copy_rows = copy_rows<Vector>;
+  table.copy_taps = copy_taps<Vector>;
   return table;
 }
 

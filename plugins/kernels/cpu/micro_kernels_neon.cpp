@@ -10,6 +10,7 @@ namespace {
 struct NeonVector {
   using Register = float32x4_t;
   static constexpr size_t kLanes = 4;
+  static constexpr bool kMaximumTiles = false;  // as many instructions as the distance takes
 
   static SHIFTADD_INLINE Register load(const float* p) { return vld1q_f32(p); }
   static SHIFTADD_INLINE void store(float* p, Register v) { vst1q_f32(p, v); }

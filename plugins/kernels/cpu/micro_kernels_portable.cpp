@@ -10,6 +10,7 @@ struct PortableVector {
   using Register = float __attribute__((vector_size(16)));
   using Bits = int32_t __attribute__((vector_size(16)));
   static constexpr size_t kLanes = 4;
+  static constexpr bool kMaximumTiles = false;
 
   static SHIFTADD_INLINE Register load(const float* p) {
     Register v;
