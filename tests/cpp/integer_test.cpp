@@ -1,5 +1,5 @@
 // The integer convolutions on every instruction set of this machine, bit for bit: random shapes,
-// arrays that end where their memory ends, sums at the limits of their lanes, outputs of which each
+// arrays that end at a guard page, sums at the limits of their lanes, outputs of which each
 // byte was wrong before. Run by tests/test_plugins_contract.py under sanitizers and, cross-built, by
 // tests/test_plugins_aarch64.py; prints one line for each failure and exits 1 if there was any.
 #include <algorithm>
@@ -145,17 +145,20 @@ std::vector<uint8_t> swapped(const std::vector<uint8_t>& from, int64_t n, int64_
 void test_case(const Case& c, const std::vector<uint8_t>& expected,
                const cpu::IntegerKernels& kernels) {
   const ConvGeometry& g = c.geometry;
-  const cpu::IntegerConvolution convolution(c.kind, kernels, g, c.w.data());
+  const cpu::IntegerConvolution convolution(c.kind, kernels, g,
+                                            test::Guarded<uint8_t>(c.w).data());
   for (const Layout layout : {Layout::kNchw, Layout::kNhwc}) {
     const bool last = layout == Layout::kNhwc;
     const int64_t pixels = g.out_height * g.out_width;
     const auto x = last ? swapped(c.x, g.batch, g.channels, g.height * g.width) : c.x;
     const auto wanted = last ? swapped(expected, g.batch, g.out_channels, pixels) : expected;
-    std::vector<uint8_t> y = wanted;
-    for (uint8_t& byte : y) byte = static_cast<uint8_t>(~byte);
-    convolution.run(g, {x.data(), c.scale.data(), c.bias.data(), y.data()}, c.quantization,
+    std::vector<uint8_t> wrong = wanted;
+    for (uint8_t& byte : wrong) byte = static_cast<uint8_t>(~byte);
+    const test::Guarded<uint8_t> in(x), y(wrong);
+    const test::Guarded<float> scale(c.scale), bias(c.bias);
+    convolution.run(g, {in.data(), scale.data(), bias.data(), y.data()}, c.quantization,
                     c.activation, layout, cpu::process_thread_pool());
-    expect(y == wanted,
+    expect(std::equal(wanted.begin(), wanted.end(), y.data()),
            std::string(kernels.name) + (last ? " NHWC: " : " NCHW: ") +
                test::describe(c.kind, g));
   }

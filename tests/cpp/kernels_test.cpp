@@ -1,5 +1,6 @@
 // The convolution on every instruction set of this machine and on the thread pool, under sanitizers:
-// random shapes, arrays that end where their memory ends, outputs that start as NaN. Run by
+// random shapes, arrays that end at a guard page, outputs that start as NaN, inputs that are far from
+// 0 and close to the weights, inputs that are not finite. Run by
 // tests/test_plugins_contract.py; prints one line for each failure and exits 1 if there was any.
 #include <cmath>
 #include <cstring>
@@ -26,11 +27,10 @@ struct Case {
   std::vector<float> x, w, scale, bias;
 };
 
-std::vector<float> draw_floats(std::mt19937& random, int64_t count) {
-  std::normal_distribution<float> normal;
+std::vector<float> draw_floats(std::mt19937& random, int64_t count, float mean = 0) {
+  std::normal_distribution<float> normal(mean);
   std::vector<float> values(static_cast<size_t>(count));
   for (float& value : values) value = normal(random);
-  values.shrink_to_fit();
   return values;
 }
 
@@ -42,8 +42,11 @@ Case draw_case(std::mt19937& random) {
   c.activation = static_cast<Activation>(test::draw(random, 0, 3));
   c.geometry = test::draw_geometry(random, kSizes);
   const ConvGeometry& g = c.geometry;
-  c.x = draw_floats(random, g.batch * g.channels * g.height * g.width);
-  c.w = draw_floats(random, g.out_channels * g.terms);
+  // Around such a mean a sum of distances is small beside what it is the difference of.
+  const float means[] = {0, 0, 0, 1, 3, 1000};
+  const float mean = means[test::draw(random, 0, 5)];
+  c.x = draw_floats(random, g.batch * g.channels * g.height * g.width, mean);
+  c.w = draw_floats(random, g.out_channels * g.terms, mean);
   c.scale = draw_floats(random, g.out_channels);
   c.bias = draw_floats(random, g.out_channels);
   return c;
@@ -78,11 +81,13 @@ void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double
 std::vector<float> run(const Case& c, const cpu::MicroKernels& kernels) {
   const ConvGeometry& g = c.geometry;
   const size_t count = static_cast<size_t>(g.batch * g.out_channels * g.out_height * g.out_width);
-  std::vector<float> y(count, std::numeric_limits<float>::quiet_NaN());
-  const cpu::Convolution convolution(c.kind, kernels, g, c.w.data());
-  convolution.run(g, {c.x.data(), c.scale.data(), c.bias.data(), y.data()}, c.activation,
+  const test::Guarded<float> y(
+      std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
+  const test::Guarded<float> x(c.x), scale(c.scale), bias(c.bias);
+  const cpu::Convolution convolution(c.kind, kernels, g, test::Guarded<float>(c.w).data());
+  convolution.run(g, {x.data(), scale.data(), bias.data(), y.data()}, c.activation,
                   cpu::process_thread_pool());
-  return y;
+  return std::vector<float>(y.data(), y.data() + count);
 }
 
 void test_case(const Case& c, const cpu::MicroKernels& kernels) {
@@ -101,6 +106,43 @@ void test_case(const Case& c, const cpu::MicroKernels& kernels) {
   const bool close = std::sqrt(error.squared) <= 2e-6 * std::sqrt(error.magnitude);
   expect(close, std::string(kernels.name) + ": " + test::describe(c.kind, g) + ": error " +
                     detail::text(std::sqrt(error.squared / error.magnitude)));
+}
+
+// An input or a weight that is not finite makes those outputs so that it is a term of, and no other.
+void test_not_finite(std::mt19937& random, const cpu::MicroKernels& kernels) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float values[] = {infinity, -infinity, std::nanf("")};
+  Case c = draw_case(random);
+  c.kind = OperatorKind::kAdderConv;
+  c.activation = Activation::kNone;
+  for (std::vector<float>* array : {&c.x, &c.w}) {
+    if (array->empty() || test::draw(random, 0, 1)) continue;
+    const size_t at = static_cast<size_t>(
+        test::draw(random, 0, static_cast<int64_t>(array->size()) - 1));
+    (*array)[at] = values[test::draw(random, 0, 2)];
+  }
+  const ConvGeometry& g = c.geometry;
+  const std::vector<float> y = run(c, kernels);
+  size_t at = 0, wrong = 0;
+  for (int64_t n = 0; n < g.batch; ++n) {
+    for (int64_t m = 0; m < g.out_channels; ++m) {
+      for (int64_t i = 0; i < g.out_height; ++i) {
+        for (int64_t j = 0; j < g.out_width; ++j, ++at) {
+          double sum = 0;
+          test::for_each_term(g, n, m, i, j, [&](int64_t x_index, int64_t w_index) {
+            sum += std::fabs((x_index < 0 ? 0.0 : c.x[x_index]) - c.w[w_index]);
+          });
+          const double expected = c.bias[m] - c.scale[m] * sum;
+          const double size = std::fabs(c.scale[m]) * sum + std::fabs(c.bias[m]);
+          const bool same = std::isnan(expected) ? std::isnan(y[at])
+                            : std::isinf(expected) ? y[at] == expected
+                                                   : std::fabs(y[at] - expected) <= 1e-5 * size;
+          wrong += same ? 0 : 1;
+        }
+      }
+    }
+  }
+  expect(wrong == 0, std::string(kernels.name) + ": not finite: " + test::describe(c.kind, g));
 }
 
 // Callers that come at once, more of them than the pool has threads.
@@ -145,7 +187,10 @@ int main() {
   const auto tables = tables_of_this_machine();
   for (int i = 0; i < 250; ++i) {
     const Case c = draw_case(random);
-    for (const cpu::MicroKernels* table : tables) test_case(c, *table);
+    for (const cpu::MicroKernels* table : tables) {
+      test_case(c, *table);
+      test_not_finite(random, *table);
+    }
     if (i % 50 == 0) test_callers(c, *tables.back());
   }
   return test::report(seed);

@@ -107,6 +107,7 @@ void DepthwiseConvolution::copy_band(const float* x_plane, int64_t first_row, in
   };
   clear(0, begin_row);
   clear(end_row, rows);
+  if (end_row == begin_row) return;
   float* to = band + begin_row * row_floats_;
   const float* x = x_plane + (first_row + begin_row) * g_.width;
   for (int64_t phase = 0; phase * phase_width_ < row_floats_; ++phase, to += phase_width_) {
@@ -115,7 +116,7 @@ void DepthwiseConvolution::copy_band(const float* x_plane, int64_t first_row, in
     const int64_t begin = std::min(shift <= 0 ? 0 : divide_up(shift, g_.stride_width), phase_width_);
     const int64_t inside = g_.width + shift;
     const int64_t end = std::min(inside <= 0 ? 0 : divide_up(inside, g_.stride_width), phase_width_);
-    if (end <= begin || end_row == begin_row) continue;
+    if (end <= begin) continue;
     copy_rows_({to + begin, static_cast<size_t>(row_floats_), x + begin * g_.stride_width - shift,
                 static_cast<size_t>(g_.width), static_cast<size_t>(g_.stride_width),
                 static_cast<size_t>(end - begin), static_cast<size_t>(end_row - begin_row)});

@@ -159,6 +159,7 @@ void PanelPacker::set_segments() {
 }
 
 void PanelPacker::copy_patch(const float* x, int64_t channel, float* patch) const {
+  if (inside_rows_ == 0 || inside_columns_ == 0) return;
   kernels_.copy_rows({patch + inside_, patch_width_,
                       x + channel * geometry_.height * geometry_.width + inside_source_,
                       static_cast<size_t>(geometry_.width), 1, inside_columns_, inside_rows_});
