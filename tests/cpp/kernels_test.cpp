@@ -47,6 +47,13 @@ Case draw_case(std::mt19937& random) {
   const float mean = means[test::draw(random, 0, 5)];
   c.x = draw_floats(random, g.batch * g.channels * g.height * g.width, mean);
   c.w = draw_floats(random, g.out_channels * g.terms, mean);
+  // Weights that take 4 bits, as not all of a shift's do.
+  if (c.kind == OperatorKind::kShiftConv && test::draw(random, 0, 1)) {
+    for (float& w : c.w) {
+      const int64_t p = test::draw(random, 0, 7);
+      w = p == 7 ? 0.0f : std::ldexp(test::draw(random, 0, 1) ? 1.0f : -1.0f, -static_cast<int>(p));
+    }
+  }
   c.scale = draw_floats(random, g.out_channels);
   c.bias = draw_floats(random, g.out_channels);
   return c;

@@ -117,8 +117,14 @@ inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes) {
                                : draw(random, 1, sizes.group_channels);
   if (!depthwise && one_in(2)) channels = (channels + 7) / 8 * 8;
   const int64_t rows = draw(random, 1, depthwise ? 2 : deep ? sizes.deep_rows : sizes.group_rows);
+  const bool position = one_in(8);  // a window as large as the image
+  if (position) {
+    a.dilations = {1, 1};
+    a.pads.assign(4, 0);
+  }
   const auto extent = [&](size_t axis) {
     const int64_t window = a.dilations[axis] * (a.kernel_shape[axis] - 1) + 1;
+    if (position) return window;
     const int64_t least = std::max<int64_t>(window - a.pads[axis] - a.pads[axis + 2], 0);
     if (one_in(2)) return least;
     return least + draw(random, 0, wide ? sizes.wide_extent

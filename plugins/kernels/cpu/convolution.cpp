@@ -1,5 +1,5 @@
-// The choice between the two algorithms: register tiles over packed panels, and
-// depthwise rows.
+// The choice between the algorithms: register tiles over packed panels, depthwise rows, and the rows
+// of a single position.
 #include "convolution.h"
 
 #include <cstring>
@@ -32,13 +32,16 @@ Convolution::Convolution(OperatorKind kind, const MicroKernels& kernels,
     std::memcpy(weights_.data(), weights, count * sizeof(float));
   } else {
     pack_panels(geometry, weights);
+    if (is_shift(kind) && kernels.shift_rows != nullptr) pack_codes(geometry, weights);
   }
 }
 
 void Convolution::run(const ConvGeometry& geometry, const ConvTensors& tensors,
                       Activation activation, ParallelRunner& runner) const {
   if (geometry.batch == 0) return;
-  if (depthwise_) {
+  if (is_dot_product(geometry)) {
+    run_position(geometry, tensors, activation, runner);
+  } else if (depthwise_) {
     run_depthwise(geometry, tensors, activation, runner);
   } else {
     run_tiles(geometry, tensors, activation, runner);

@@ -2,6 +2,9 @@
 #ifndef SHIFTADD_KERNELS_CPU_CONVOLUTION_H_
 #define SHIFTADD_KERNELS_CPU_CONVOLUTION_H_
 
+#include <cstdint>
+#include <vector>
+
 #include "aligned_buffer.h"
 #include "micro_kernels.h"
 #include "parallel.h"
@@ -35,6 +38,10 @@ class Convolution {
   void sum_weights(const ConvGeometry& geometry);
   void run_tiles(const ConvGeometry& geometry, const ConvTensors& tensors, Activation activation,
                  ParallelRunner& runner) const;
+  void pack_codes(const ConvGeometry& geometry, const float* weights);
+  bool is_dot_product(const ConvGeometry& geometry) const;
+  void run_position(const ConvGeometry& geometry, const ConvTensors& tensors,
+                    Activation activation, ParallelRunner& runner) const;
   void run_depthwise(const ConvGeometry& geometry, const ConvTensors& tensors,
                      Activation activation, ParallelRunner& runner) const;
 
@@ -46,6 +53,9 @@ class Convolution {
   AlignedBuffer weights_;
   // Where the kernels have maximum_tiles: [group, blocks of depth, panels, 2, tile_rows].
   AlignedBuffer weight_sums_;
+  // Of a shift that is not depthwise, [M, terms filled up to kShiftRowTerms / 8]; empty where a weight
+  // takes more than 4 bits.
+  std::vector<uint32_t> codes_;
 };
 
 }  // namespace cpu

@@ -69,6 +69,17 @@ struct SumPixelsArguments {
   size_t sums_stride;
 };
 
+// Outputs of a shift convolution with one position, whose terms are a plain dot product.
+struct ShiftRowsArguments {
+  const uint32_t* w;  // [rows][terms / 8], packed codes of 4 bits (packed_weights.h)
+  const float* x;     // [terms]
+  size_t terms;       // a multiple of kShiftRowTerms
+  size_t rows;
+  float* y;           // [rows]
+  Epilogue epilogue;
+};
+constexpr size_t kShiftRowTerms = 16;
+
 // Output rows of one depthwise channel.
 struct DepthwiseArguments {
   const float* x;            // of output row r, tap t and column j: x[r * x_stride + offsets[t] + j],
@@ -117,6 +128,7 @@ struct CopyTapsArguments {
 using TileKernel = void (*)(const TileArguments&);
 using DepthwiseKernel = void (*)(const DepthwiseArguments&);
 using CopyKernel = void (*)(const CopyArguments&);
+using ShiftRowsKernel = void (*)(const ShiftRowsArguments&);
 using CopyTapsKernel = void (*)(const CopyTapsArguments&);
 using SumPixelsKernel = void (*)(const SumPixelsArguments&);
 
@@ -131,6 +143,7 @@ struct MicroKernels {
   // The same sums as adder_tiles, by DistanceSums; null where the processor gains nothing by it.
   TileKernel maximum_tiles[kLargestTileVectors];
   SumPixelsKernel sum_pixels;
+  ShiftRowsKernel shift_rows;  // null where panels of floats are faster
   DepthwiseKernel shift_depthwise;
   DepthwiseKernel adder_depthwise;
   CopyKernel copy_rows;

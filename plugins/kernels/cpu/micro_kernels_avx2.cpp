@@ -11,6 +11,7 @@ namespace {
 struct Avx2Vector {
   using Register = __m256;
   static constexpr size_t kLanes = 8;
+  static constexpr bool kShiftRows = true;
   static constexpr bool kMaximumTiles = true;
 
   static SHIFTADD_INLINE Register load(const float* p) { return _mm256_loadu_ps(p); }
@@ -25,11 +26,21 @@ struct Avx2Vector {
   static SHIFTADD_INLINE void store_front(float* p, Register v, size_t count) {
     _mm256_maskstore_ps(p, front_mask(count), v);
   }
-  static SHIFTADD_INLINE Register load_even(const float* p) {
+  static SHIFTADD_INLINE Register even(Register low, Register high) {
     // [p0 p2 p8 p10 | p4 p6 p12 p14], then the middle two pairs change places.
-    const Register mixed = _mm256_shuffle_ps(load(p), load(p + 7), _MM_SHUFFLE(3, 1, 2, 0));
+    const Register mixed = _mm256_shuffle_ps(low, high, _MM_SHUFFLE(3, 1, 2, 0));
     return _mm256_castpd_ps(
         _mm256_permute4x64_pd(_mm256_castps_pd(mixed), _MM_SHUFFLE(3, 1, 2, 0)));
+  }
+  static SHIFTADD_INLINE Register decode(const uint8_t* codes) {
+    const __m256i place = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    int32_t word;
+    std::memcpy(&word, codes, sizeof(word));
+    const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(word), place);
+    // A permutation looks at the lowest three bits of its index alone; the fourth is the sign.
+    const Register sign = _mm256_and_ps(_mm256_castsi256_ps(_mm256_slli_epi32(code, 28)),
+                                        _mm256_set1_ps(-0.0f));
+    return _mm256_xor_ps(_mm256_permutevar8x32_ps(load(kDecoded), code), sign);
   }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm256_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {

@@ -11,6 +11,7 @@ namespace {
 struct Avx512Vector {
   using Register = __m512;
   static constexpr size_t kLanes = 16;
+  static constexpr bool kShiftRows = true;
   static constexpr bool kMaximumTiles = true;
 
   static SHIFTADD_INLINE Register load(const float* p) { return _mm512_loadu_ps(p); }
@@ -24,9 +25,17 @@ struct Avx512Vector {
   static SHIFTADD_INLINE void store_front(float* p, Register v, size_t count) {
     _mm512_mask_storeu_ps(p, front_mask(count), v);
   }
-  static SHIFTADD_INLINE Register load_even(const float* p) {
+  static SHIFTADD_INLINE Register even(Register low, Register high) {
     const __m512i index = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
-    return _mm512_permutex2var_ps(load(p), index, load(p + 15));
+    return _mm512_permutex2var_ps(low, index, high);
+  }
+  static SHIFTADD_INLINE Register decode(const uint8_t* codes) {
+    const __m512i word = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m512i place = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    const __m512i words = _mm512_permutexvar_epi32(
+        word, _mm512_castsi128_si512(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes))));
+    // A permutation looks at the lowest four bits of its index alone.
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(words, place), load(kDecoded));
   }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {

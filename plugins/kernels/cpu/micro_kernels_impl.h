@@ -4,9 +4,11 @@
 //
 // A Vector type offers: Register, kLanes, load, store (both unaligned), broadcast,
 // load_front(p, count) and store_front(p, v, count) that touch the first count < kLanes floats only,
-// load_even(p) = p[0], p[2], .. with nothing read behind the last of them,
+// even(low, high) = low[0], low[2], .., high[1], high[3], ..: one vector of every second float of
+// 2 kLanes - 1, of which low has the first kLanes and high the last,
 // multiply_add(a, b, c) = a*b + c, add_distance(x, w, sum) = sum + |x - w|,
-// clamp(v, low, high) that keeps NaN. One with kMaximumTiles offers max(a, b) and min(a, b), both b
+// clamp(v, low, high) that keeps NaN. One with kShiftRows offers decode(bytes), the weights of the
+// first kLanes codes of 4 bits, of which no byte more is read. One with kMaximumTiles offers max(a, b) and min(a, b), both b
 // where one is NaN, and all_at_least_zero(v).
 #ifndef SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
 #define SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
@@ -18,6 +20,11 @@
 
 namespace shiftadd {
 namespace cpu {
+
+// The weights of the 16 codes of 4 bits.
+constexpr float kDecoded[16] = {
+    0.0f, 1.0f,  0.5f,  0.25f,  0.125f,  0.0625f,  0.03125f,  0.015625f,
+    0.0f, -1.0f, -0.5f, -0.25f, -0.125f, -0.0625f, -0.03125f, -0.015625f};
 
 // sum + w*x; the operator's output is +sum.
 template <typename Vector>
@@ -232,40 +239,108 @@ void sum_pixels(const SumPixelsArguments& call) {
   }
 }
 
-// `Vectors` output vectors of a depthwise row. Taps is the number of taps where it is known to the
-// compiler, which then keeps the weights in registers from row to row; 0 where it is not.
-template <typename Vector, typename Term, size_t Taps, size_t Vectors>
+// Outputs [first, first + count), count at most kLanes.
+template <typename Vector>
+SHIFTADD_INLINE void shift_few_rows(const ShiftRowsArguments& call, size_t first, size_t count) {
+  using Register = typename Vector::Register;
+  constexpr size_t kRowsAtOnce = 4;
+  const size_t row_bytes = call.terms / 2;
+  const uint8_t* w = reinterpret_cast<const uint8_t*>(call.w) + first * row_bytes;
+  float totals[Vector::kLanes] = {};
+  for (size_t row = 0; row < count; row += kRowsAtOnce) {
+    const size_t left = count - row;
+    const uint8_t* rows[kRowsAtOnce];
+    Register sums[kRowsAtOnce];
+SHIFTADD_UNROLL(4)
+    for (size_t r = 0; r < kRowsAtOnce; ++r) {
+      rows[r] = w + (row + (r < left ? r : left - 1)) * row_bytes;
+      sums[r] = Vector::broadcast(0.0f);
+    }
+    for (size_t k = 0; k < call.terms; k += Vector::kLanes) {
+      const Register x = Vector::load(call.x + k);
+SHIFTADD_UNROLL(4)
+      for (size_t r = 0; r < kRowsAtOnce; ++r) {
+        sums[r] = Vector::multiply_add(x, Vector::decode(rows[r] + k / 2), sums[r]);
+      }
+    }
+    for (size_t r = 0; r < kRowsAtOnce && r < left; ++r) {
+      float lanes[Vector::kLanes];
+      Vector::store(lanes, sums[r]);
+      for (size_t i = 0; i < Vector::kLanes; ++i) totals[row + r] += lanes[i];
+    }
+  }
+  const bool all = count == Vector::kLanes;
+  const float* scale = call.epilogue.scale + first;
+  const float* bias = call.epilogue.bias + first;
+  const Register y = activate<Vector>(
+      Vector::multiply_add(all ? Vector::load(scale) : Vector::load_front(scale, count),
+                           Vector::load(totals),
+                           all ? Vector::load(bias) : Vector::load_front(bias, count)),
+      call.epilogue.activation);
+  store_within<Vector>(call.y + first, y, count);
+}
+
+template <typename Vector>
+void shift_rows(const ShiftRowsArguments& call) {
+  for (size_t first = 0; first < call.rows; first += Vector::kLanes) {
+    const size_t left = call.rows - first;
+    shift_few_rows<Vector>(call, first, left < Vector::kLanes ? left : Vector::kLanes);
+  }
+}
+
+// `Vectors` output vectors of `Rows` depthwise rows. Taps is the number of taps where it is known to
+// the compiler, which then keeps the weights in registers from row to row; 0 where it is not.
+template <typename Vector, typename Term, size_t Taps, size_t Rows, size_t Vectors>
 SHIFTADD_INLINE void depthwise_step(const DepthwiseArguments& call, const float* x, float* y,
                                     size_t columns) {
   using Register = typename Vector::Register;
   const size_t taps = Taps == 0 ? call.taps : Taps;
-  Register sums[Vectors];
+  Register sums[Rows][Vectors];
 SHIFTADD_UNROLL(4)
-  for (size_t v = 0; v < Vectors; ++v) sums[v] = Vector::broadcast(0.0f);
+  for (size_t r = 0; r < Rows; ++r) {
+SHIFTADD_UNROLL(4)
+    for (size_t v = 0; v < Vectors; ++v) sums[r][v] = Vector::broadcast(0.0f);
+  }
 SHIFTADD_UNROLL(9)
   for (size_t t = 0; t < taps; ++t) {
     const Register weight = Vector::broadcast(call.w[t]);
     const float* pixels = x + call.offsets[t];
 SHIFTADD_UNROLL(4)
-    for (size_t v = 0; v < Vectors; ++v) {
-      sums[v] = Term::accumulate(Vector::load(pixels + v * Vector::kLanes), weight, sums[v]);
+    for (size_t r = 0; r < Rows; ++r) {
+SHIFTADD_UNROLL(4)
+      for (size_t v = 0; v < Vectors; ++v) {
+        const float* from = pixels + r * call.x_stride + v * Vector::kLanes;
+        sums[r][v] = Term::accumulate(Vector::load(from), weight, sums[r][v]);
+      }
     }
   }
 SHIFTADD_UNROLL(4)
-  for (size_t v = 0; v < Vectors; ++v) {
-    const size_t begin = v * Vector::kLanes;
-    store_within<Vector>(y + begin, finish<Vector, Term>(sums[v], call.epilogue, 0),
-                         columns - begin);
+  for (size_t r = 0; r < Rows; ++r) {
+SHIFTADD_UNROLL(4)
+    for (size_t v = 0; v < Vectors; ++v) {
+      const size_t begin = v * Vector::kLanes;
+      store_within<Vector>(y + r * call.columns + begin,
+                           finish<Vector, Term>(sums[r][v], call.epilogue, 0), columns - begin);
+    }
   }
 }
 
-// All rows of `Vectors` vectors of columns.
+// All rows of `Vectors` vectors of columns, in fours of vectors: one sum after the other would wait
+// for itself.
 template <typename Vector, typename Term, size_t Taps, size_t Vectors>
 SHIFTADD_INLINE void depthwise_columns(const DepthwiseArguments& call, size_t begin) {
+  constexpr size_t kRows = 4 / Vectors;
+  const size_t columns = call.columns - begin;
   const float* x = call.x + begin;
   float* y = call.y + begin;
-  for (size_t row = 0; row < call.rows; ++row, x += call.x_stride, y += call.columns) {
-    depthwise_step<Vector, Term, Taps, Vectors>(call, x, y, call.columns - begin);
+  size_t row = 0;
+  for (; row + kRows <= call.rows; row += kRows) {
+    depthwise_step<Vector, Term, Taps, kRows, Vectors>(call, x, y, columns);
+    x += kRows * call.x_stride;
+    y += kRows * call.columns;
+  }
+  for (; row < call.rows; ++row, x += call.x_stride, y += call.columns) {
+    depthwise_step<Vector, Term, Taps, 1, Vectors>(call, x, y, columns);
   }
 }
 
@@ -297,13 +372,26 @@ void depthwise_rows(const DepthwiseArguments& call) {
   }
 }
 
+// `count` floats, kLanes at most, `PixelStep` apart; nothing is read behind the last of them.
+template <typename Vector, size_t PixelStep>
+SHIFTADD_INLINE typename Vector::Register load_pixels(const float* p, size_t count) {
+  constexpr size_t kLanes = Vector::kLanes;
+  if (PixelStep == 1) return count == kLanes ? Vector::load(p) : Vector::load_front(p, count);
+  const size_t floats = 2 * count - 1;
+  const auto low = floats < kLanes ? Vector::load_front(p, floats) : Vector::load(p);
+  if (floats < kLanes) return Vector::even(low, low);
+  const float* last = p + kLanes - 1;
+  const auto high = count == kLanes ? Vector::load(last)
+                                    : Vector::load_front(last, floats - (kLanes - 1));
+  return Vector::even(low, high);
+}
+
 // Rows of `Vectors` vectors, not all of the last: that one ends where the row does, over some of
 // what is copied; a row that does not fill the only one is copied as far as it goes.
 template <typename Vector, size_t PixelStep, size_t Vectors>
 SHIFTADD_INLINE void copy_vectors(const CopyArguments& call) {
-  const auto load = [](const float* p) {
-    return PixelStep == 1 ? Vector::load(p) : Vector::load_even(p);
-  };
+  static_assert(PixelStep <= 2, "load_pixels takes all pixels or every second");
+  constexpr size_t kLanes = Vector::kLanes;
   const size_t length = call.length;
   const bool front = length < Vector::kLanes;
   const size_t last = front ? 0 : length - Vector::kLanes;
@@ -313,12 +401,12 @@ SHIFTADD_INLINE void copy_vectors(const CopyArguments& call) {
 SHIFTADD_UNROLL(4)
     for (size_t v = 0; v + 1 < Vectors; ++v) {
       const size_t i = v * Vector::kLanes;
-      Vector::store(to + i, load(from + i * PixelStep));
+      Vector::store(to + i, load_pixels<Vector, PixelStep>(from + i * PixelStep, kLanes));
     }
     if (Vectors == 1 && front) {
-      Vector::store_front(to, Vector::load_front(from, length), length);
+      Vector::store_front(to, load_pixels<Vector, PixelStep>(from, length), length);
     } else {
-      Vector::store(to + last, load(from + last * PixelStep));
+      Vector::store(to + last, load_pixels<Vector, PixelStep>(from + last * PixelStep, kLanes));
     }
   }
 }
@@ -326,10 +414,7 @@ SHIFTADD_UNROLL(4)
 template <typename Vector, size_t PixelStep>
 SHIFTADD_INLINE bool copy_few_vectors(const CopyArguments& call) {
   switch ((call.length + Vector::kLanes - 1) / Vector::kLanes) {
-    case 1:
-      if (PixelStep != 1 && call.length < Vector::kLanes) return false;
-      copy_vectors<Vector, PixelStep, 1>(call);
-      return true;
+    case 1: copy_vectors<Vector, PixelStep, 1>(call); return true;
     case 2: copy_vectors<Vector, PixelStep, 2>(call); return true;
     case 3: copy_vectors<Vector, PixelStep, 3>(call); return true;
     case 4: copy_vectors<Vector, PixelStep, 4>(call); return true;
@@ -396,6 +481,16 @@ struct MaximumTiles<Vector, Rows, 0> {
   static void fill(MicroKernels&) {}
 };
 
+template <typename Vector, bool kOffered>
+struct ShiftRows {
+  static void fill(MicroKernels& table) { table.shift_rows = shift_rows<Vector>; }
+};
+
+template <typename Vector>
+struct ShiftRows<Vector, false> {
+  static void fill(MicroKernels&) {}
+};
+
 template <typename Vector, size_t Rows, size_t Vectors>
 MicroKernels make_micro_kernels(const char* name) {
   static_assert(Vectors <= kLargestTileVectors, "the table has no room for so wide a tile");
@@ -406,6 +501,7 @@ MicroKernels make_micro_kernels(const char* name) {
   table.tile_vectors = Vectors;
   TileKernels<Vector, Rows, Vectors>::fill(table);
   MaximumTiles<Vector, Rows, Vector::kMaximumTiles ? Vectors : 0>::fill(table);
+  ShiftRows<Vector, Vector::kShiftRows>::fill(table);
   table.shift_depthwise = depthwise_rows<Vector, ShiftTerm<Vector>>;
   table.adder_depthwise = depthwise_rows<Vector, AdderTerm<Vector>>;
   table.copy_rows = copy_rows<Vector>;

@@ -10,6 +10,7 @@ namespace {
 struct NeonVector {
   using Register = float32x4_t;
   static constexpr size_t kLanes = 4;
+  static constexpr bool kShiftRows = true;
   static constexpr bool kMaximumTiles = false;  // as many instructions as the distance takes
 
   static SHIFTADD_INLINE Register load(const float* p) { return vld1q_f32(p); }
@@ -24,9 +25,20 @@ struct NeonVector {
     store(lanes, v);
     for (size_t i = 0; i < count; ++i) p[i] = lanes[i];
   }
-  static SHIFTADD_INLINE Register load_even(const float* p) {
-    // Not vld2q, which reads one float behind the last that is wanted.
-    return vuzp1q_f32(load(p), vextq_f32(load(p + 3), load(p + 3), 1));
+  static SHIFTADD_INLINE Register even(Register low, Register high) {
+    return vuzp1q_f32(low, vextq_f32(high, high, 1));
+  }
+  static SHIFTADD_INLINE Register decode(const uint8_t* codes) {
+    const int32_t places[kLanes] = {0, -4, -8, -12};
+    uint16_t word;
+    std::memcpy(&word, codes, sizeof(word));
+    const uint32x4_t code = vshlq_u32(vdupq_n_u32(word), vld1q_s32(places));
+    const uint32x4_t k = vandq_u32(code, vdupq_n_u32(7));
+    // 2^(1 - k) has the exponent 127 + 1 - k; k = 0 is the weight 0.
+    const uint32x4_t power = vshlq_n_u32(vsubq_u32(vdupq_n_u32(128), k), 23);
+    const uint32x4_t magnitude = vandq_u32(power, vtstq_u32(k, k));
+    const uint32x4_t sign = vshlq_n_u32(vshrq_n_u32(code, 3), 31);
+    return vreinterpretq_f32_u32(vorrq_u32(magnitude, sign));
   }
   static SHIFTADD_INLINE Register broadcast(float x) { return vdupq_n_f32(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {

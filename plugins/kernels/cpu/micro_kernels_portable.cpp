@@ -11,6 +11,7 @@ struct PortableVector {
   using Bits = int32_t __attribute__((vector_size(16)));
   static constexpr size_t kLanes = 4;
   static constexpr bool kMaximumTiles = false;
+  static constexpr bool kShiftRows = false;  // decoding takes longer than reading floats
 
   static SHIFTADD_INLINE Register load(const float* p) {
     Register v;
@@ -26,8 +27,8 @@ struct PortableVector {
   static SHIFTADD_INLINE void store_front(float* p, Register v, size_t count) {
     for (size_t i = 0; i < count; ++i) p[i] = v[i];
   }
-  static SHIFTADD_INLINE Register load_even(const float* p) {
-    return Register{p[0], p[2], p[4], p[6]};
+  static SHIFTADD_INLINE Register even(Register low, Register high) {
+    return Register{low[0], low[2], high[1], high[3]};
   }
   static SHIFTADD_INLINE Register broadcast(float x) { return Register{x, x, x, x}; }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
