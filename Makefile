@@ -16,6 +16,9 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+PEERS ?=
+PEERS_VENV := .venv-peers
+PEERS_READY := $(PEERS_VENV)/.ready
 # The cross-compiler is a package in .venv; what it makes of its own C and C++ libraries, which takes
 # minutes, is kept there too.
 ZIG := ZIG_PYTHON="$(CURDIR)/$(PY)" ZIG_GLOBAL_CACHE_DIR="$(CURDIR)/$(VENV)/zig-cache"
@@ -39,7 +42,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: MODEL=$(MODEL) TARGET=jetson-nano|portable|standard OUT=$(OUT)"
-	@echo "             CHECKPOINT=file IMAGE=file DATA=folder-or-zip ARGS=\"more options\" PYTHON=$(PYTHON)"
+	@echo "             CHECKPOINT=file IMAGE=file DATA=folder-or-zip ARGS=\"more options\" PYTHON=$(PYTHON) PEERS=1"
 
 setup: $(READY)  ## make .venv with everything that is needed, pinned
 
@@ -100,8 +103,14 @@ train: need-DATA $(LIBRARY)  ## train MODEL on DATA by the shipped recipe; resum
 	@MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 \
 	  GOMP_SPINCOUNT=20000 $(PY) -m export.training.train $(MODEL) --data "$(DATA)" $(ARGS)
 
-bench: $(LIBRARY)  ## our kernels against ONNX Runtime's, layer by layer; report in build/reports/bench/
-	@$(PY) -m device_scripts.bench $(ARGS)
+bench: $(LIBRARY) $(if $(PEERS),$(PEERS_READY))  ## our kernels and models against ONNX Runtime's, and with PEERS=1 other engines'
+	@$(PY) -m device_scripts.bench $(if $(PEERS),--peers $(PEERS_VENV)/bin/python) $(ARGS)
+
+$(PEERS_READY): requirements-peers.txt
+	@echo "bench: making $(PEERS_VENV) with OpenVINO, ncnn and LiteRT (some minutes the first time)"
+	@$(PYTHON) -m venv $(PEERS_VENV)
+	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-peers.txt
+	@touch $@
 
 bench-a57: $(READY)  ## inner loops of the NEON kernels through llvm-mca's model of a Cortex-A57
 	@$(ZIG) $(PY) -m device_scripts.bench_a57 $(ARGS)

@@ -51,8 +51,10 @@ class Loop:
 LOOPS = (
     Loop("ShiftConv fp32", "micro_kernels_neon", r"conv_tile.*ShiftTerm.*Lm4ELm4E", "fmla", 4, 4),
     Loop("AdderConv fp32", "micro_kernels_neon", r"conv_tile.*AdderTerm.*Lm4ELm4E", "fabd", 4, 2),
-    Loop("QLinearShiftConv", "integer_kernels_neon", r"9ShiftTileILm1ELm4E", "smlal2?|smull2?", 8, 8),
-    Loop("QLinearAdderConv", "integer_kernels_neon", r"9AdderTileILm1ELm8E", "uabd", 16, 16),
+    Loop(
+        "QLinearShiftConv", "integer_kernels_neon", r"ShiftTileILm1ELm4E", "smlal2?|smull2?", 8, 8
+    ),
+    Loop("QLinearAdderConv", "integer_kernels_neon", r"AdderTileILm1ELm8E", "uabd", 16, 16),
 )
 
 

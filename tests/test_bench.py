@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from device_scripts.bench import instruction_sets
 from device_scripts.bench.__main__ import measure_layer
+from device_scripts.bench.compiler import compile_shared
 from device_scripts.bench.layers import NAMED, Layer, all_layers, resnet20
+from device_scripts.bench.models import ORT, PAIRS, compare
 from device_scripts.bench.nodes import OPERATORS
-from device_scripts.bench.report import COMPARISONS, Row, write_report
+from device_scripts.bench.peak import PEAKS, build_peaks
+from device_scripts.bench.peer_child import quantize_onnx
+from device_scripts.bench.peers import Peer, Peers
+from device_scripts.bench.report import COMPARISONS, Report, Row, write_report
 from device_scripts.bench.timing import Times
+from runtime.errors import ShiftAddError
 
 
 def test_terms_are_counted() -> None:
@@ -42,12 +52,14 @@ def test_a_ratio_is_the_median_of_the_turns() -> None:
 
 def test_a_layer_is_measured_in_every_operator(operator_library: Path, tmp_path: Path) -> None:
     layers = [Layer(5, 9, 7, 6, 3, stride=2), Layer(6, 6, 7, 7, 3, group=6)]
-    rows = [measure_layer(layer, operator_library, 1, rounds=2) for layer in layers]
+    peaks = build_peaks()
+    rows = [measure_layer(layer, operator_library, 1, 2, peaks) for layer in layers]
     for row in rows:
         assert list(row.times) == list(OPERATORS)
         assert all((t.seconds > 0).all() for t in row.times.values())
         assert len(row.ratios) == len(COMPARISONS)
-    text = write_report(rows, tmp_path)
+        assert set(row.peaks) == set(PEAKS.values())
+    text = write_report(Report(rows, [], "native"), tmp_path)
     assert "5->9 3x3 7x6 /2" in text
     assert "6->6 3x3 7x7 g6" in text
     document = json.loads((tmp_path / "bench.json").read_text())
@@ -60,3 +72,71 @@ def test_a_layer_is_measured_in_every_operator(operator_library: Path, tmp_path:
 def test_the_table_has_the_named_layers_letters() -> None:
     times = {name: Times(np.array([0.001, 0.001])) for name in OPERATORS}
     assert Row(NAMED["B"], 1, times).label.startswith("B: 64->64 3x3")
+
+
+def test_models_are_compared_in_one_run(operator_library: Path, tmp_path: Path) -> None:
+    ours, baseline = PAIRS[1]
+    comparison = compare(ours, baseline, tmp_path, operator_library, 1, 2, Peers(None))
+    assert list(comparison.baseline) == [ORT]
+    text = write_report(Report([], [comparison], "avx2"), tmp_path)
+    assert f"| {baseline} | {ORT} | 1 |" in text
+    assert "hidden" in text
+    document = json.loads((tmp_path / "bench.json").read_text())
+    assert document["models"][0]["seconds"]["ours"] == comparison.ours.seconds.tolist()
+    assert (tmp_path / "models.png").stat().st_size > 1000
+    assert not (tmp_path / "bench.png").exists()
+
+
+def test_a_peer_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+    stem = tmp_path / "layer"
+    model = stem.with_suffix(".onnx")
+    model.write_bytes(OPERATORS["Conv"](Layer(4, 8, 9, 9, 3), np.random.default_rng()))
+    quantize_onnx(model, stem, (1, 4, 9, 9))
+    peer = Peer(Path(sys.executable), "onnxruntime-int8", tmp_path, "layer", 1)
+    assert 0 < peer.seconds() < 10
+    peer.stop()
+    with pytest.raises(ShiftAddError, match=r"onnxruntime-int8: the engine's process has ended"):
+        peer.seconds()
+
+
+def test_peers_that_are_not_installed_are_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ShiftAddError, match=r"cannot convert layer for the peers: .*convert.log"),
+        Peers(Path(sys.executable)).started("layer", tmp_path / "none.onnx", tmp_path, 1),
+    ):
+        pass
+
+
+def test_avx512_can_be_hidden_from_every_engine(operator_library: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    command = [sys.executable, "-m", "device_scripts.bench", "--isa", "avx2", "--named"]
+    command += ["--only", "layers", "--threads", "1", "--rounds", "1", "--out", str(out)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if answer.returncode != 0:  # not every processor can; it is said in one line
+        assert answer.stderr.strip() in (
+            "bench: this machine cannot hide its instruction sets",
+            f"error: --isa avx2 is for x86-64; this machine is {platform.machine()}",
+        )
+        return
+    assert "AVX-512 and VNNI hidden" in (out / "bench.md").read_text()
+
+
+def test_a_process_without_avx512_finds_none(tmp_path: Path) -> None:
+    library = tmp_path / "hide.so"
+    source = Path(instruction_sets.__file__).with_name("hide_avx512.c")
+    compile_shared(source, library, ["-x", "c", "-std=c11", "-O1"])
+    program = tmp_path / "features"
+    code = tmp_path / "features.c"
+    code.write_text(
+        "#include <stdio.h>\nint main(void) { __builtin_cpu_init();"
+        'printf("%d", __builtin_cpu_supports("avx512f") || __builtin_cpu_supports("avx512vnni")); }'
+    )
+    subprocess.run(["cc", str(code), "-o", str(program)], check=True, timeout=60)
+    answer = subprocess.run(
+        [str(program)],
+        env={"LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answer.returncode, answer.stdout) in ((0, "0"), (2, ""))

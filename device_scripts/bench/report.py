@@ -1,16 +1,19 @@
-"""The report of `make bench`: tables, the times as JSON, and a bar chart of the ratios."""
+"""The report of `make bench`: tables, the times as JSON, and bar charts."""
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from device_scripts.bench.layers import NAMED, Layer
+from device_scripts.bench.models import ORT, Comparison
+from device_scripts.bench.peak import PEAKS
 from device_scripts.bench.timing import Times
 from export.files import replace_file
 
@@ -26,11 +29,16 @@ COMPARISONS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One layer's times by operator, with so many threads."""
+    """One layer's times by operator, with so many threads.
+
+    Attributes:
+        peaks: seconds a term by function of peak.cpp; empty where they were not measured.
+    """
 
     layer: Layer
     threads: int
     times: dict[str, Times]
+    peaks: dict[str, Times] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -43,34 +51,79 @@ class Row:
         """The peer's time over ours, for each of COMPARISONS."""
         return [self.times[ours].ratio(self.times[peer]) for ours, peer in COMPARISONS]
 
+    def rate(self, operator: str) -> str:
+        """G terms/s, their spread, and the share of the processor's peak where that is known."""
+        times = self.times[operator]
+        text = f"{self.layer.terms / times.median / 1e9:.1f} ±{times.spread:.0%}"
+        if PEAKS[operator] not in self.peaks:
+            return text
+        share = self.peaks[PEAKS[operator]].median * self.layer.terms / times.median
+        return f"{text} ({share:.0%})"
 
-def tables(rows: Sequence[Row]) -> str:
-    """G terms/s with their spread, and the ratios, as two Markdown tables."""
-    rates = [
-        [f"{row.layer.terms / t.median / 1e9:.1f} ±{t.spread:.0%}" for t in row.times.values()]
-        for row in rows
-    ]
-    ratios = [[f"{ratio:.2f}" for ratio in row.ratios] for row in rows]
-    titles = [f"{ours} against {peer}" for ours, peer in COMPARISONS]
-    return "\n\n".join(
-        [
-            "G terms/s, median and half the distance of the quartiles:",
-            _table(rows, list(rows[0].times), rates),
+
+@dataclass(frozen=True)
+class Report:
+    """What a run of the bench measured, and the instruction sets that the engines could use."""
+
+    rows: Sequence[Row]
+    comparisons: Sequence[Comparison]
+    isa: str
+
+    @property
+    def machine(self) -> str:
+        """The processor's name, and what was hidden of it."""
+        return machine() + ("" if self.isa == "native" else ", AVX-512 and VNNI hidden")
+
+
+def tables(report: Report) -> str:
+    """Everything as Markdown."""
+    parts = [report.machine]
+    if report.rows:
+        operators = list(report.rows[0].times)
+        labels = [[row.label, str(row.threads)] for row in report.rows]
+        rates = [[row.rate(operator) for operator in operators] for row in report.rows]
+        ratios = [[f"{ratio:.2f}" for ratio in row.ratios] for row in report.rows]
+        titles = [f"{ours} against {peer}" for ours, peer in COMPARISONS]
+        parts += [
+            "G terms/s: median, half the distance of the quartiles, and on one thread the share of "
+            "what the processor reaches at the operator's inner instructions alone:",
+            _table(["layer", "threads", *operators], _joined(labels, rates)),
             "Ratio of times, ONNX Runtime's over ours:",
-            _table(rows, titles, ratios),
+            _table(["layer", "threads", *titles], _joined(labels, ratios)),
         ]
-    )
+    if report.comparisons:
+        head = ["model", "engine", "threads", "ms", "images/s", "time over that of ours"]
+        lines = [line for comparison in report.comparisons for line in _model_lines(comparison)]
+        parts += ["Whole models, one image at a time:", _table(head, lines)]
+    return "\n\n".join(parts)
 
 
-def _table(rows: Sequence[Row], titles: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    head = ["layer", "threads", *titles]
-    body: Iterable[list[str]] = (
-        [row.label, str(row.threads), *line] for row, line in zip(rows, cells, strict=True)
-    )
+def _model_lines(comparison: Comparison) -> list[list[str]]:
+    ours = comparison.ours
+    contestants = [(comparison.model, f"{ORT} with our operators", ours)]
+    contestants += [(comparison.baseline_model, *item) for item in comparison.baseline.items()]
+    return [
+        [
+            model,
+            engine,
+            str(comparison.threads),
+            f"{1e3 * times.median:.2f} ±{times.spread:.0%}",
+            f"{1 / times.median:.0f}",
+            f"{ours.ratio(times):.2f}",
+        ]
+        for model, engine, times in contestants
+    ]
+
+
+def _joined(left: Sequence[list[str]], right: Sequence[list[str]]) -> list[list[str]]:
+    return [[*a, *b] for a, b in zip(left, right, strict=True)]
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])
 
 
-def chart(rows: Sequence[Row], target: Path) -> None:
+def layer_chart(rows: Sequence[Row]) -> Figure:
     """A group of bars a layer, a bar a comparison; the line is where both are equally fast."""
     figure = Figure(figsize=(9, 2 + 0.9 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -84,26 +137,75 @@ def chart(rows: Sequence[Row], target: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("ONNX Runtime's time over ours (above 1: ours is faster)")
     figure.legend(loc="outside lower center", ncols=2)
-    figure.savefig(target, dpi=120)
+    return figure
 
 
-def write_report(rows: Sequence[Row], folder: Path) -> str:
-    """Writes bench.md, bench.json and bench.png to `folder`; the text of the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = f"{machine()}\n\n{tables(rows)}\n"
-    times = [
+def model_chart(comparisons: Sequence[Comparison]) -> Figure:
+    """A bar a model and engine: milliseconds an image, with the quartiles' distance."""
+    lines = [
+        (f"{model}, {engine}, {comparison.threads} thr.", times, model == comparison.model)
+        for comparison in comparisons
+        for model, engine, times in [
+            (comparison.model, "ours", comparison.ours),
+            *((comparison.baseline_model, *item) for item in comparison.baseline.items()),
+        ]
+    ]
+    figure = Figure(figsize=(9, 1 + 0.35 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(
+        range(len(lines)),
+        [1e3 * times.median for _, times, _ in lines],
+        xerr=[1e3 * times.median * times.spread for _, times, _ in lines],
+        color=["tab:orange" if ours else "tab:blue" for *_, ours in lines],
+    )
+    axes.set_yticks(range(len(lines)), [label for label, *_ in lines])
+    axes.invert_yaxis()
+    axes.set_xlabel("milliseconds an image (less is better)")
+    return figure
+
+
+def write_report(report: Report, folder: Path) -> str:
+    """Writes bench.md, bench.json and the charts to `folder`; the text of the first.
+
+    Raises ShiftAddError where one cannot be written.
+    """
+    text = f"{tables(report)}\n"
+    layers = [
         {
             "layer": asdict(row.layer),
             "threads": row.threads,
-            "seconds": {name: t.seconds.tolist() for name, t in row.times.items()},
+            "seconds": _seconds(row.times),
+            "seconds_a_term_at_peak": _seconds(row.peaks),
         }
-        for row in rows
+        for row in report.rows
     ]
+    models = [
+        {
+            "model": each.model,
+            "baseline": each.baseline_model,
+            "threads": each.threads,
+            "seconds": _seconds({"ours": each.ours, **each.baseline}),
+        }
+        for each in report.comparisons
+    ]
+    document = json.dumps({"machine": report.machine, "layers": layers, "models": models})
     replace_file(folder / "bench.md", text.encode(), "table")
-    document = json.dumps({"machine": machine(), "layers": times})
     replace_file(folder / "bench.json", document.encode(), "times")
-    chart(rows, folder / "bench.png")
+    if report.rows:
+        replace_file(folder / "bench.png", _png(layer_chart(report.rows)), "chart")
+    if report.comparisons:
+        replace_file(folder / "models.png", _png(model_chart(report.comparisons)), "chart")
     return text
+
+
+def _seconds(times: dict[str, Times]) -> dict[str, list[float]]:
+    return {name: t.seconds.tolist() for name, t in times.items()}
+
+
+def _png(figure: Figure) -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()
 
 
 def machine() -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,13 @@ Seconds = npt.NDArray[np.float64]
 ROUNDS = 15
 ROUND_SECONDS = 0.004
 """Least time of a turn: beside it the clock and the call from Python are small."""
+
+
+class Contestant(Protocol):
+    """What a race is between."""
+
+    def seconds(self) -> float:
+        """Of one run, the mean of a turn."""
 
 
 class Runner:
@@ -77,7 +85,7 @@ class Times:
         return float(np.median(peer.seconds / self.seconds))
 
 
-def race(runners: Mapping[str, Runner], rounds: int = ROUNDS) -> dict[str, Times]:
+def race(runners: Mapping[str, Contestant], rounds: int = ROUNDS) -> dict[str, Times]:
     """Every contestant once a round, in another order each."""
     rng = np.random.default_rng()
     taken: dict[str, list[float]] = {name: [] for name in runners}
