@@ -99,7 +99,8 @@ def _options(metadata: Metadata, library: Optional[str], threads: Optional[int])
     options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
-        # Below ONNX Runtime 1.17 the library has a pool of its own, made at the first run.
+        # Below ONNX Runtime 1.17 the library's own threads run its nodes: as many of them as this
+        # says when the session is made.
         os.environ["SHIFTADD_NUM_THREADS"] = str(threads)
     if metadata.operators or library is not None:
         _register(options, metadata, operator_library.find(library))

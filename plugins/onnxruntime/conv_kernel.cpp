@@ -31,7 +31,7 @@ void ConvKernel::compute(OrtKernelContext* context) {
   const auto convolution = packed(g, tensor_data<void>(input(context, kInputW)));
   float* y = static_cast<float*>(
       output(context, {g.batch, g.out_channels, g.out_height, g.out_width}));
-  NodeThreads threads(context);
+  NodeThreads threads(context, threads_);
   convolution->run(g,
                    {tensor_data<float>(input(context, kInputX)),
                     tensor_data<float>(input(context, kInputScale)),

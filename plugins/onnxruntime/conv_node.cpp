@@ -10,7 +10,7 @@ namespace shiftadd {
 namespace ort {
 
 ConvNode::ConvNode(OperatorKind kind, const OrtKernelInfo* info)
-    : kind_(kind), node_(node_label(kind, node_name(info))) {
+    : kind_(kind), node_(node_label(kind, node_name(info))), threads_(cpu::wanted_threads()) {
   read_attributes(info);
   check_constants(info);
 }
@@ -106,7 +106,7 @@ void* output(OrtKernelContext* context, const std::vector<int64_t>& shape) {
 
 void NodeThreads::run(size_t count, void (*body)(void*, size_t), void* data) {
   if (api().version < kStatusApi) {
-    cpu::process_thread_pool().run(count, body, data);
+    cpu::ProcessThreads(threads_).run(count, body, data);
     return;
   }
   constexpr size_t kLetRuntimeChoose = 0;

@@ -49,6 +49,7 @@ class ConvNode {
 
   const OperatorKind kind_;
   const std::string node_;
+  const size_t threads_;  // wanted at creation, when the session's maker has said how many
   ConvAttributes attributes_;
 
  private:
@@ -67,11 +68,14 @@ void* output(OrtKernelContext* context, const std::vector<int64_t>& shape);
 // ours.
 class NodeThreads : public cpu::ParallelRunner {
  public:
-  explicit NodeThreads(const OrtKernelContext* context) : context_(context) {}
+  // `threads` are those that a run may take of ours.
+  NodeThreads(const OrtKernelContext* context, size_t threads)
+      : context_(context), threads_(threads) {}
   void run(size_t count, void (*body)(void*, size_t), void* data) override;
 
  private:
   const OrtKernelContext* context_;
+  const size_t threads_;
 };
 
 }  // namespace ort

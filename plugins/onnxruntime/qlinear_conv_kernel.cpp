@@ -81,7 +81,7 @@ void QLinearConvKernel::compute(OrtKernelContext* context) {
       channels_last ? std::vector<int64_t>{g.batch, g.out_height, g.out_width, g.out_channels}
                     : std::vector<int64_t>{g.batch, g.out_channels, g.out_height, g.out_width};
   uint8_t* y = static_cast<uint8_t*>(output(context, y_shape));
-  NodeThreads threads(context);
+  NodeThreads threads(context, threads_);
   convolution->run(g,
                    {tensor_data<uint8_t>(input(context, kIntegerInputX)),
                     tensor_data<float>(input(context, kIntegerInputScale)),

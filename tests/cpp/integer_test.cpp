@@ -156,8 +156,9 @@ void test_case(const Case& c, const std::vector<uint8_t>& expected,
     for (uint8_t& byte : wrong) byte = static_cast<uint8_t>(~byte);
     const test::Guarded<uint8_t> in(x), y(wrong);
     const test::Guarded<float> scale(c.scale), bias(c.bias);
+    cpu::ProcessThreads threads(cpu::wanted_threads());
     convolution.run(g, {in.data(), scale.data(), bias.data(), y.data()}, c.quantization,
-                    c.activation, layout, cpu::process_thread_pool());
+                    c.activation, layout, threads);
     expect(std::equal(wanted.begin(), wanted.end(), y.data()),
            std::string(kernels.name) + (last ? " NHWC: " : " NCHW: ") +
                test::describe(c.kind, g));

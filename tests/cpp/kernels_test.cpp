@@ -2,10 +2,14 @@
 // random shapes, arrays that end at a guard page, outputs that start as NaN, inputs that are far from
 // 0 and close to the weights, inputs that are not finite. Run by
 // tests/test_plugins_contract.py; prints one line for each failure and exits 1 if there was any.
+#include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -92,8 +96,9 @@ std::vector<float> run(const Case& c, const cpu::MicroKernels& kernels) {
       std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
   const test::Guarded<float> x(c.x), scale(c.scale), bias(c.bias);
   const cpu::Convolution convolution(c.kind, kernels, g, test::Guarded<float>(c.w).data());
+  cpu::ProcessThreads threads(cpu::wanted_threads());
   convolution.run(g, {x.data(), scale.data(), bias.data(), y.data()}, c.activation,
-                  cpu::process_thread_pool());
+                  threads);
   return std::vector<float>(y.data(), y.data() + count);
 }
 
@@ -171,6 +176,26 @@ void test_callers(const Case& c, const cpu::MicroKernels& kernels) {
   }
 }
 
+// No more threads than were asked for, whatever earlier runs had; and every call is made once.
+void test_thread_counts() {
+  for (const size_t wanted : {4, 1, 2, 5, 3}) {
+    std::mutex guard;
+    std::set<std::thread::id> seen;
+    std::vector<int> calls(64);
+    cpu::ProcessThreads threads(wanted);
+    cpu::parallel_for(threads, calls.size(), [&](size_t i) {
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+      std::lock_guard<std::mutex> lock(guard);
+      seen.insert(std::this_thread::get_id());
+      ++calls[i];
+    });
+    expect(seen.size() <= wanted && seen.count(std::this_thread::get_id()) == 1,
+           detail::text(wanted) + " threads wanted, " + detail::text(seen.size()) + " seen");
+    expect(wanted == 1 || seen.size() > 1, "of " + detail::text(wanted) + " threads one works");
+    expect(std::count(calls.begin(), calls.end(), 1) == 64, "calls that are not made once");
+  }
+}
+
 std::vector<const cpu::MicroKernels*> tables_of_this_machine() {
   std::vector<const cpu::MicroKernels*> tables = {&cpu::portable_micro_kernels()};
 #if defined(__x86_64__)
@@ -200,5 +225,6 @@ int main() {
     }
     if (i % 50 == 0) test_callers(c, *tables.back());
   }
+  test_thread_counts();
   return test::report(seed);
 }

@@ -14,28 +14,12 @@ namespace {
 
 constexpr long kMostThreads = 256;
 
-size_t wanted_threads() {
-  const char* wanted = std::getenv("SHIFTADD_NUM_THREADS");
-  const long number = wanted ? std::strtol(wanted, nullptr, 10) : 0;
-  if (number > 0) return static_cast<size_t>(std::min(number, kMostThreads));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
-class ThreadPool : public ParallelRunner {
+class ThreadPool {
  public:
-  explicit ThreadPool(size_t threads) {
-    try {
-      for (; workers_ + 1 < threads; ++workers_) {
-        std::thread(&ThreadPool::serve, this).detach();
-      }
-    } catch (const std::exception&) {
-      // Where the system gives no more threads, or memory for them, the pool is smaller, not broken.
-    }
-  }
-
-  void run(size_t count, void (*body)(void*, size_t), void* data) override {
+  void run(size_t helpers, size_t count, void (*body)(void*, size_t), void* data) {
     std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
-    if (!turn.owns_lock() || workers_ == 0) {
+    if (turn.owns_lock()) grow(helpers);
+    if (!turn.owns_lock() || helpers == 0 || workers_ == 0) {
       for (size_t i = 0; i < count; ++i) body(data, i);
       return;
     }
@@ -44,6 +28,7 @@ class ThreadPool : public ParallelRunner {
       std::lock_guard<std::mutex> lock(state_);
       work_ = work;
       next_ = 0;
+      places_ = helpers;
       ++round_;
     }
     wake_.notify_all();
@@ -61,6 +46,14 @@ class ThreadPool : public ParallelRunner {
     size_t count;
   };
 
+  // Where the system gives no more threads, or memory for them, the pool is smaller, not broken.
+  void grow(size_t workers) {
+    try {
+      for (; workers_ < workers; ++workers_) std::thread(&ThreadPool::serve, this).detach();
+    } catch (const std::exception&) {
+    }
+  }
+
   void take_turns(const Work& work) {
     for (size_t i = next_++; i < work.count; i = next_++) work.body(work.data, i);
   }
@@ -69,8 +62,9 @@ class ThreadPool : public ParallelRunner {
     size_t seen = 0;
     std::unique_lock<std::mutex> lock(state_);
     for (;;) {
-      wake_.wait(lock, [&] { return round_ != seen && work_.count != 0; });
+      wake_.wait(lock, [&] { return round_ != seen && work_.count != 0 && places_ != 0; });
       seen = round_;
+      --places_;
       ++active_;
       const Work work = work_;
       lock.unlock();
@@ -86,16 +80,24 @@ class ThreadPool : public ParallelRunner {
   Work work_ = {nullptr, nullptr, 0};
   size_t round_ = 0;
   size_t active_ = 0;
-  size_t workers_ = 0;
+  size_t places_ = 0;   // for workers that have not joined the round yet
+  size_t workers_ = 0;  // guarded by turn_
   std::atomic<size_t> next_{0};
 };
 
 }  // namespace
 
-ParallelRunner& process_thread_pool() {
+size_t wanted_threads() {
+  const char* wanted = std::getenv("SHIFTADD_NUM_THREADS");
+  const long number = wanted ? std::strtol(wanted, nullptr, 10) : 0;
+  if (number > 0) return static_cast<size_t>(std::min(number, kMostThreads));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+void ProcessThreads::run(size_t count, void (*body)(void*, size_t), void* data) {
   // Never destroyed: its threads may be asleep in it when the process ends.
-  static ThreadPool* pool = new ThreadPool(wanted_threads());
-  return *pool;
+  static ThreadPool* pool = new ThreadPool;
+  pool->run(threads_ - 1, count, body, data);
 }
 
 }  // namespace cpu
