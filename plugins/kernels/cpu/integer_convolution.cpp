@@ -73,6 +73,7 @@ IntegerConvolution::IntegerConvolution(OperatorKind kind, const IntegerKernels& 
 void IntegerConvolution::pack_panels(const ConvGeometry& g, const uint8_t* weights) {
   const IntegerTile& tile = this->tile();
   const int64_t channels = static_cast<int64_t>(tile.channels);
+  const int64_t registers = static_cast<int64_t>(tile.registers);
   const int64_t depth = static_cast<int64_t>(tile.depth);
   const int64_t row = packed_terms(tile, g.terms) * channels;
   const int64_t group_bytes = divide_up(g.group_out_channels, channels) * row;
@@ -80,8 +81,10 @@ void IntegerConvolution::pack_panels(const ConvGeometry& g, const uint8_t* weigh
   panels_.assign(static_cast<size_t>(g.group * group_bytes), 0);
   for (int64_t m = 0; m < g.out_channels; ++m) {
     const int64_t in_group = m % g.group_out_channels;
+    const int64_t channel = in_group % channels;
+    const int64_t slot = channel % registers * (channels / registers) + channel / registers;
     uint8_t* panel = panels_.data() + m / g.group_out_channels * group_bytes +
-                     in_group / channels * row + in_group % channels * depth;
+                     in_group / channels * row + slot * depth;
     for (int64_t k = 0; k < g.terms; ++k) {
       const int64_t to = k % taps * g.group_channels + k / taps;
       panel[to / depth * channels * depth + to % depth] = weights[m * g.terms + k];
@@ -115,6 +118,8 @@ void IntegerConvolution::run(const ConvGeometry& geometry, const IntegerConvTens
                 static_cast<float>(quantization.y_zero_point)}};
   const double unit = is_shift(kind_) ? quantization.x_scale / kShiftUnits : -quantization.x_scale;
   const int32_t x_offset = !depthwise_ && tile().sign_flip != 0 ? 128 : 0;
+  call.multiplier.reserve(static_cast<size_t>(g.out_channels));
+  call.start.reserve(static_cast<size_t>(g.out_channels));
   for (int64_t m = 0; m < g.out_channels; ++m) {
     call.multiplier.push_back(static_cast<float>(tensors.scale[m] * unit));
     call.start.push_back((x_offset - quantization.x_zero_point) * weight_sums_[m]);

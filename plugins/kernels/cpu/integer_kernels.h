@@ -69,7 +69,8 @@ constexpr size_t kLargestTilePanels = 2;
 struct IntegerTile {
   size_t pixels;         // at most, of a call
   size_t panels;         // at most, of a call
-  size_t channels;       // of a panel
+  size_t channels;       // of a panel,
+  size_t registers;      // dealt in turns to so many parts of a packed step
   size_t depth;          // consecutive terms of a channel in a packed step
   bool interleaved;      // how x lies; then depth is 2
   uint8_t sign_flip;     // bits of x to change: 0x80 where the tile takes x - 128, signed, else 0

@@ -11,7 +11,6 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-constexpr size_t kMostPanels = 2;
 constexpr size_t kMostPixels = 6;
 
 struct Avx2Step {
@@ -21,11 +20,16 @@ struct Avx2Step {
   static SHIFTADD_INLINE Register load(const void* p) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));
   }
+  static SHIFTADD_INLINE void store_sums(Register sums, int32_t* out, bool add) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                        add ? _mm256_add_epi32(sums, load(out)) : sums);
+  }
 };
 
-// Sums of absolute differences over 8 bytes (vpsadbw): four channels a register.
+// Sums of absolute differences over 8 bytes (vpsadbw): four channels a register, in lanes of 64 bits
+// of which the upper halves stay 0.
 struct AdderStep : Avx2Step {
-  static constexpr size_t kDepth = 8, kChannels = 4;
+  static constexpr size_t kPanels = 1, kDepth = 8, kChannels = 8, kRegisters = 2;
   static SHIFTADD_INLINE Register broadcast(const uint8_t* x) {
     int64_t bytes;
     std::memcpy(&bytes, x, sizeof(bytes));
@@ -34,17 +38,14 @@ struct AdderStep : Avx2Step {
   static SHIFTADD_INLINE Register accumulate(Register sum, Register x, Register w) {
     return _mm256_add_epi64(sum, _mm256_sad_epu8(x, w));
   }
-  static SHIFTADD_INLINE void store(Register sum, int32_t* out, bool add) {
-    const Register low_halves = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
-    const __m128i sums = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(sum, low_halves));
-    __m128i* to = reinterpret_cast<__m128i*>(out);
-    _mm_storeu_si128(to, add ? _mm_add_epi32(sums, _mm_loadu_si128(to)) : sums);
+  static SHIFTADD_INLINE void store(const Register* sums, int32_t* out, bool add) {
+    store_sums(_mm256_or_si256(sums[0], _mm256_slli_epi64(sums[1], 32)), out, add);
   }
 };
 
 // Products over 4 bytes: eight channels a register. Two products of at most 255 * 64 fit int16.
 struct ShiftStep : Avx2Step {
-  static constexpr size_t kDepth = 4, kChannels = 8;
+  static constexpr size_t kPanels = 2, kDepth = 4, kChannels = 8, kRegisters = 1;
   static SHIFTADD_INLINE Register broadcast(const uint8_t* x) {
     int32_t bytes;
     std::memcpy(&bytes, x, sizeof(bytes));
@@ -54,15 +55,14 @@ struct ShiftStep : Avx2Step {
     const Register pairs = _mm256_maddubs_epi16(x, w);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  static SHIFTADD_INLINE void store(Register sum, int32_t* out, bool add) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
-                        add ? _mm256_add_epi32(sum, load(out)) : sum);
+  static SHIFTADD_INLINE void store(const Register* sums, int32_t* out, bool add) {
+    store_sums(sums[0], out, add);
   }
 };
 
 template <size_t Panels, size_t Pixels>
 struct AdderTile : AdderStep {
-  static constexpr size_t kPanels = kMostPanels, kPixels = kMostPixels;
+  static constexpr size_t kPixels = kMostPixels;
   static void run(const IntegerTileArguments& tile) {
     BroadcastTile<AdderStep, Panels, Pixels>::run(tile);
   }
@@ -70,7 +70,7 @@ struct AdderTile : AdderStep {
 
 template <size_t Panels, size_t Pixels>
 struct ShiftTile : ShiftStep {
-  static constexpr size_t kPanels = kMostPanels, kPixels = kMostPixels;
+  static constexpr size_t kPixels = kMostPixels;
   static void run(const IntegerTileArguments& tile) {
     BroadcastTile<ShiftStep, Panels, Pixels>::run(tile);
   }
@@ -85,7 +85,7 @@ struct Avx2Floats {
 
 template <Activation kActivation>
 struct RequantizeRow {
-  static void run(const RequantizeArguments& call, const int32_t* sums, uint8_t* y) {
+  static SHIFTADD_INLINE void run(const RequantizeArguments& call, const int32_t* sums, uint8_t* y) {
     const size_t count = call.count;
     if (count < kLanes) {
       RequantizeArguments row = call;

@@ -11,19 +11,22 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-constexpr size_t kMostPanels = 2;
 constexpr size_t kMostPixels = 12;
 
 struct Avx512Step {
   using Register = __m512i;
   static constexpr size_t kBytes = 64;
   static SHIFTADD_INLINE Register zero() { return _mm512_setzero_si512(); }
-  static SHIFTADD_INLINE Register load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static SHIFTADD_INLINE Register load(const void* p) { return _mm512_loadu_si512(p); }
+  static SHIFTADD_INLINE void store_sums(Register sums, int32_t* out, bool add) {
+    _mm512_storeu_si512(out, add ? _mm512_add_epi32(sums, load(out)) : sums);
+  }
 };
 
-// Sums of absolute differences over 8 bytes (vpsadbw).
+// Sums of absolute differences over 8 bytes (vpsadbw): eight channels a register, in lanes of 64 bits
+// of which the upper halves stay 0.
 struct AdderStep : Avx512Step {
-  static constexpr size_t kDepth = 8, kChannels = 8;
+  static constexpr size_t kPanels = 1, kDepth = 8, kChannels = 16, kRegisters = 2;
   static SHIFTADD_INLINE Register broadcast(const uint8_t* x) {
     int64_t bytes;
     std::memcpy(&bytes, x, sizeof(bytes));
@@ -32,16 +35,14 @@ struct AdderStep : Avx512Step {
   static SHIFTADD_INLINE Register accumulate(Register sum, Register x, Register w) {
     return _mm512_add_epi64(sum, _mm512_sad_epu8(x, w));
   }
-  static SHIFTADD_INLINE void store(Register sum, int32_t* out, bool add) {
-    __m256i* to = reinterpret_cast<__m256i*>(out);
-    const __m256i sums = _mm512_cvtepi64_epi32(sum);
-    _mm256_storeu_si256(to, add ? _mm256_add_epi32(sums, _mm256_loadu_si256(to)) : sums);
+  static SHIFTADD_INLINE void store(const Register* sums, int32_t* out, bool add) {
+    store_sums(_mm512_or_si512(sums[0], _mm512_slli_epi64(sums[1], 32)), out, add);
   }
 };
 
 // Products over 4 bytes, summed in the same instruction (vpdpbusd).
 struct ShiftStep : Avx512Step {
-  static constexpr size_t kDepth = 4, kChannels = 16;
+  static constexpr size_t kPanels = 2, kDepth = 4, kChannels = 16, kRegisters = 1;
   static SHIFTADD_INLINE Register broadcast(const uint8_t* x) {
     int32_t bytes;
     std::memcpy(&bytes, x, sizeof(bytes));
@@ -50,15 +51,14 @@ struct ShiftStep : Avx512Step {
   static SHIFTADD_INLINE Register accumulate(Register sum, Register x, Register w) {
     return _mm512_dpbusd_epi32(sum, x, w);
   }
-  static SHIFTADD_INLINE void store(Register sum, int32_t* out, bool add) {
-    const Register sums = add ? _mm512_add_epi32(sum, _mm512_loadu_si512(out)) : sum;
-    _mm512_storeu_si512(out, sums);
+  static SHIFTADD_INLINE void store(const Register* sums, int32_t* out, bool add) {
+    store_sums(sums[0], out, add);
   }
 };
 
 template <size_t Panels, size_t Pixels>
 struct AdderTile : AdderStep {
-  static constexpr size_t kPanels = kMostPanels, kPixels = kMostPixels;
+  static constexpr size_t kPixels = kMostPixels;
   static void run(const IntegerTileArguments& tile) {
     BroadcastTile<AdderStep, Panels, Pixels>::run(tile);
   }
@@ -66,7 +66,7 @@ struct AdderTile : AdderStep {
 
 template <size_t Panels, size_t Pixels>
 struct ShiftTile : ShiftStep {
-  static constexpr size_t kPanels = kMostPanels, kPixels = kMostPixels;
+  static constexpr size_t kPixels = kMostPixels;
   static void run(const IntegerTileArguments& tile) {
     BroadcastTile<ShiftStep, Panels, Pixels>::run(tile);
   }
@@ -81,31 +81,53 @@ struct Avx512Floats {
 
 template <Activation kActivation>
 struct RequantizeRow {
-  static void run(const RequantizeArguments& call, const int32_t* sums, uint8_t* y) {
+  static SHIFTADD_INLINE void run(const RequantizeArguments& call, const int32_t* sums, uint8_t* y) {
     size_t i = 0;
-    for (; i + kLanes <= call.count; i += kLanes) store<false>(call, sums, i, y);
-    if (i < call.count) store<true>(call, sums, i, y);
+    for (; i + 4 * kLanes <= call.count; i += 4 * kLanes) store_four(call, sums, i, y + i);
+    for (; i < call.count; i += kLanes) store(call, sums, i, y + i);
   }
 
  private:
   static constexpr size_t kLanes = 16;
 
-  // Where kEnd, the columns behind the row's end are neither read nor written.
-  template <bool kEnd>
-  static SHIFTADD_INLINE void store(const RequantizeArguments& call, const int32_t* sums, size_t i,
-                                    uint8_t* y) {
-    const __mmask16 columns =
-        kEnd ? static_cast<__mmask16>((1u << (call.count - i)) - 1) : static_cast<__mmask16>(-1);
+  // Of the columns from i on those within the row; the others are not read and come out as 0.
+  static SHIFTADD_INLINE __m512i rounded(const RequantizeArguments& call, const int32_t* sums,
+                                         size_t i, __mmask16 columns) {
     const __m512i sum = _mm512_add_epi32(_mm512_maskz_loadu_epi32(columns, sums + i),
                                          _mm512_maskz_loadu_epi32(columns, call.start + i));
-    const __m512 codes = scaled_codes<Avx512Floats, kActivation>(
+    return _mm512_cvtps_epi32(scaled_codes<Avx512Floats, kActivation>(
         _mm512_cvtepi32_ps(sum), _mm512_maskz_loadu_ps(columns, call.multiplier + i),
-        _mm512_maskz_loadu_ps(columns, call.bias + i), call.requantization.y_reciprocal);
+        _mm512_maskz_loadu_ps(columns, call.bias + i), call.requantization.y_reciprocal));
+  }
+
+  // The zero point goes to 16-bit numbers: they saturate far behind the codes.
+  static SHIFTADD_INLINE void store_four(const RequantizeArguments& call, const int32_t* sums,
+                                         size_t i, uint8_t* y) {
+    constexpr __mmask16 kAll = 0xffff;
+    const __m512i zero_point =
+        _mm512_set1_epi16(static_cast<int16_t>(call.requantization.y_zero_point));
+    const __m512i front = _mm512_packs_epi32(rounded(call, sums, i, kAll),
+                                             rounded(call, sums, i + kLanes, kAll));
+    const __m512i back = _mm512_packs_epi32(rounded(call, sums, i + 2 * kLanes, kAll),
+                                            rounded(call, sums, i + 3 * kLanes, kAll));
+    // Packing works in quarters of a register; this puts the fours of codes back in order.
+    const __m512i order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i codes = _mm512_packus_epi16(_mm512_adds_epi16(front, zero_point),
+                                              _mm512_adds_epi16(back, zero_point));
+    _mm512_storeu_si512(y, _mm512_permutexvar_epi32(order, codes));
+  }
+
+  static SHIFTADD_INLINE void store(const RequantizeArguments& call, const int32_t* sums, size_t i,
+                                    uint8_t* y) {
+    const size_t left = call.count - i;
+    const __mmask16 columns =
+        left < kLanes ? static_cast<__mmask16>((1u << left) - 1) : static_cast<__mmask16>(-1);
     const __m512i zero_point =
         _mm512_set1_epi32(static_cast<int32_t>(call.requantization.y_zero_point));
-    const __m512i shifted = _mm512_max_epi32(
-        _mm512_add_epi32(_mm512_cvtps_epi32(codes), zero_point), _mm512_setzero_si512());
-    _mm512_mask_cvtusepi32_storeu_epi8(y + i, columns, shifted);
+    const __m512i codes = _mm512_add_epi32(rounded(call, sums, i, columns), zero_point);
+    _mm512_mask_cvtusepi32_storeu_epi8(y, columns,
+                                       _mm512_max_epi32(codes, _mm512_setzero_si512()));
   }
 };
 

@@ -49,7 +49,8 @@ struct TileTable<Kernel, 0, 0> {
   static void fill(IntegerTile&) {}
 };
 
-// A tile of which Kernel<panels, pixels> says the sizes (kPanels, kPixels, kChannels, kDepth) and runs.
+// A tile of which Kernel<panels, pixels> says the sizes (kPanels, kPixels, kChannels,
+// kRegisters, kDepth) and runs.
 template <template <size_t, size_t> class Kernel>
 IntegerTile make_tile() {
   using Sizes = Kernel<1, 1>;
@@ -59,6 +60,7 @@ IntegerTile make_tile() {
   tile.pixels = Sizes::kPixels;
   tile.panels = Sizes::kPanels;
   tile.channels = Sizes::kChannels;
+  tile.registers = Sizes::kRegisters;
   tile.depth = Sizes::kDepth;
   tile.step_multiple = 1;
   tile.most_steps = kPanelBytes / (Sizes::kPixels * Sizes::kDepth);

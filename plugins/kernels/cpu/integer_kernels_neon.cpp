@@ -26,7 +26,7 @@ SHIFTADD_INLINE void store(int32x4_t sums, int32_t* out, bool add) {
 template <size_t Panels, size_t Pixels>
 struct AdderTile {
   static constexpr size_t kPanels = 1, kPixels = 8, kChannels = cpu::kChannels;
-  static constexpr size_t kDepth = cpu::kDepth;
+  static constexpr size_t kRegisters = 1, kDepth = cpu::kDepth;
 
   static void run(const IntegerTileArguments& tile) {
     uint16x8_t sums[Pixels][kVectors];
@@ -70,7 +70,7 @@ constexpr size_t kShiftStepsAtOnce = 2;
 template <size_t Panels, size_t Pixels>
 struct ShiftTile {
   static constexpr size_t kPanels = 1, kPixels = 4, kChannels = cpu::kChannels;
-  static constexpr size_t kDepth = cpu::kDepth;
+  static constexpr size_t kRegisters = 1, kDepth = cpu::kDepth;
 
   static void run(const IntegerTileArguments& tile) {
     int32x4_t sums[Pixels][2 * kVectors];

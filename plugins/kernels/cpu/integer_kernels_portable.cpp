@@ -11,7 +11,7 @@ namespace {
 
 template <typename Term, size_t Pixels>
 struct PortableTile {
-  static constexpr size_t kPanels = 1, kPixels = 4, kChannels = 8, kDepth = 4;
+  static constexpr size_t kPanels = 1, kPixels = 4, kChannels = 8, kRegisters = 1, kDepth = 4;
 
   static void run(const IntegerTileArguments& tile) {
     for (size_t p = 0; p < Pixels; ++p) {

@@ -41,18 +41,23 @@ SHIFTADD_INLINE typename Vector::Floats scaled_codes(typename Vector::Floats sum
   return Vector::min(Vector::broadcast(kBeyondCodes), v);
 }
 
+template <typename Row>
+void requantize_each_row(const RequantizeArguments& call) {
+  // A copy: a byte that is stored through y might be any of the call's own.
+  const RequantizeArguments row = call;
+  for (size_t i = 0; i < row.rows; ++i) {
+    Row::run(row, row.sums + i * row.sums_stride, row.y + i * row.y_stride);
+  }
+}
+
 // Row<activation>::run(call, sums, y) for each row.
 template <template <Activation> class Row>
 void requantize_rows(const RequantizeArguments& call) {
-  void (*row)(const RequantizeArguments&, const int32_t*, uint8_t*) = nullptr;
   switch (call.requantization.activation) {
-    case Activation::kNone: row = Row<Activation::kNone>::run; break;
-    case Activation::kRelu: row = Row<Activation::kRelu>::run; break;
-    case Activation::kRelu6: row = Row<Activation::kRelu6>::run; break;
-    case Activation::kHardswish: row = Row<Activation::kHardswish>::run; break;
-  }
-  for (size_t i = 0; i < call.rows; ++i) {
-    row(call, call.sums + i * call.sums_stride, call.y + i * call.y_stride);
+    case Activation::kNone: return requantize_each_row<Row<Activation::kNone>>(call);
+    case Activation::kRelu: return requantize_each_row<Row<Activation::kRelu>>(call);
+    case Activation::kRelu6: return requantize_each_row<Row<Activation::kRelu6>>(call);
+    case Activation::kHardswish: return requantize_each_row<Row<Activation::kHardswish>>(call);
   }
 }
 
