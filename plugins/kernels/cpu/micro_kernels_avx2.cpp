@@ -42,6 +42,8 @@ struct Avx2Vector {
                                         _mm256_set1_ps(-0.0f));
     return _mm256_xor_ps(_mm256_permutevar8x32_ps(load(kDecoded), code), sign);
   }
+  // Else GCC computes a whole step's maxima first, for which there are not enough registers.
+  static SHIFTADD_INLINE void keep_order(Register& v) { __asm__("" : "+x"(v)); }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm256_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
     return _mm256_fmadd_ps(a, b, c);

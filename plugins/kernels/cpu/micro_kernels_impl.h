@@ -4,6 +4,7 @@
 //
 // A Vector type offers: Register, kLanes, load, store (both unaligned), broadcast,
 // load_front(p, count) and store_front(p, v, count) that touch the first count < kLanes floats only,
+// keep_order(v), before which v is computed and not later, where the compiler needs to be told,
 // even(low, high) = low[0], low[2], .., high[1], high[3], ..: one vector of every second float of
 // 2 kLanes - 1, of which low has the first kLanes and high the last,
 // multiply_add(a, b, c) = a*b + c, add_distance(x, w, sum) = sum + |x - w|,
@@ -98,10 +99,30 @@ SHIFTADD_INLINE typename Vector::Register finish(typename Vector::Register sum,
 template <typename Vector, size_t Rows, size_t Vectors>
 using TileSums = typename Vector::Register[Rows][Vectors];
 
-// The tile's sums over this block of terms.
+// One term: `w` are its rows' weights, `x` points to each vector of its pixels when `row` is added.
+template <typename Vector, typename Term, size_t Rows, size_t Vectors>
+SHIFTADD_INLINE void add_term(const float* w, const float* const (&x)[Vectors], ptrdiff_t row,
+                              TileSums<Vector, Rows, Vectors>& sums) {
+  using Register = typename Vector::Register;
+  Register pixels[Vectors];
+SHIFTADD_UNROLL(4)
+  for (size_t v = 0; v < Vectors; ++v) pixels[v] = Vector::load(x[v] + row);
+SHIFTADD_UNROLL(16)
+  for (size_t r = 0; r < Rows; ++r) {
+    const Register weight = Vector::broadcast(w[r]);
+SHIFTADD_UNROLL(4)
+    for (size_t v = 0; v < Vectors; ++v) {
+      sums[r][v] = Term::accumulate(pixels[v], weight, sums[r][v]);
+      Vector::keep_order(sums[r][v]);
+    }
+  }
+}
+
+// The tile's sums over this block of terms. Some are taken at once, and each vector has a pointer of
+// its own: counting and adding up addresses would take slots of the units that multiply.
 template <typename Vector, typename Term, size_t Rows, size_t Vectors>
 SHIFTADD_INLINE void sum_block(const TileArguments& tile, TileSums<Vector, Rows, Vectors>& sums) {
-  using Register = typename Vector::Register;
+  constexpr size_t kTermsAtOnce = 4;
 SHIFTADD_UNROLL(16)
   for (size_t r = 0; r < Rows; ++r) {
 SHIFTADD_UNROLL(4)
@@ -111,21 +132,23 @@ SHIFTADD_UNROLL(4)
   }
   const float* w = tile.w;
   const float* x[Vectors];
-  for (size_t v = 0; v < Vectors; ++v) x[v] = tile.x.x + tile.x.vectors[v];
+SHIFTADD_UNROLL(4)
+  for (size_t v = 0; v < Vectors; ++v) {
+    x[v] = tile.x.x + tile.x.vectors[v];
+    __asm__("" : "+r"(x[v]));
+  }
   const ptrdiff_t* row = tile.x.rows;
+  size_t k = 0;
+  for (; k + kTermsAtOnce <= tile.depth; k += kTermsAtOnce) {
 SHIFTADD_UNROLL(4)
-  for (size_t k = 0; k < tile.depth; ++k, w += Rows, ++row) {
-    Register pixels[Vectors];
-SHIFTADD_UNROLL(4)
-    for (size_t v = 0; v < Vectors; ++v) pixels[v] = Vector::load(x[v] + *row);
-SHIFTADD_UNROLL(16)
-    for (size_t r = 0; r < Rows; ++r) {
-      const Register weight = Vector::broadcast(w[r]);
-SHIFTADD_UNROLL(4)
-      for (size_t v = 0; v < Vectors; ++v) {
-        sums[r][v] = Term::accumulate(pixels[v], weight, sums[r][v]);
-      }
+    for (size_t i = 0; i < kTermsAtOnce; ++i) {
+      add_term<Vector, Term, Rows, Vectors>(w + i * Rows, x, row[i], sums);
     }
+    w += kTermsAtOnce * Rows;
+    row += kTermsAtOnce;
+  }
+  for (; k < tile.depth; ++k, w += Rows, ++row) {
+    add_term<Vector, Term, Rows, Vectors>(w, x, *row, sums);
   }
 }
 

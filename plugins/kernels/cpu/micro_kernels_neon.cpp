@@ -40,6 +40,7 @@ struct NeonVector {
     const uint32x4_t sign = vshlq_n_u32(vshrq_n_u32(code, 3), 31);
     return vreinterpretq_f32_u32(vorrq_u32(magnitude, sign));
   }
+  static SHIFTADD_INLINE void keep_order(Register&) {}
   static SHIFTADD_INLINE Register broadcast(float x) { return vdupq_n_f32(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
     return vfmaq_f32(c, a, b);

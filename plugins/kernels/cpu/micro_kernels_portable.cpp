@@ -30,6 +30,7 @@ struct PortableVector {
   static SHIFTADD_INLINE Register even(Register low, Register high) {
     return Register{low[0], low[2], high[1], high[3]};
   }
+  static SHIFTADD_INLINE void keep_order(Register&) {}
   static SHIFTADD_INLINE Register broadcast(float x) { return Register{x, x, x, x}; }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
     return a * b + c;
