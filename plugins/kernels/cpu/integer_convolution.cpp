@@ -16,6 +16,10 @@ constexpr double kShiftUnits = 64.0;
 // Sums of a depthwise row that are kept at a time: they are to stay in a level-1 cache.
 constexpr int64_t kDepthwiseSums = 2048;
 
+int64_t depthwise_stride(const ConvGeometry& g) {
+  return g.channels + static_cast<int64_t>(kDepthwiseRepeat);
+}
+
 int32_t weight_value(OperatorKind kind, uint8_t code) {
   return is_shift(kind) ? static_cast<int8_t>(code) : code;
 }
@@ -93,11 +97,12 @@ void IntegerConvolution::pack_panels(const ConvGeometry& g, const uint8_t* weigh
 }
 
 void IntegerConvolution::pack_depthwise(const ConvGeometry& g, const uint8_t* weights) {
-  depthwise_weights_.resize(static_cast<size_t>(g.out_channels * g.terms));
-  for (int64_t m = 0; m < g.out_channels; ++m) {
-    for (int64_t k = 0; k < g.terms; ++k) {
-      depthwise_weights_[k * g.out_channels + m] =
-          static_cast<int16_t>(weight_value(kind_, weights[m * g.terms + k]));
+  const int64_t stride = depthwise_stride(g);
+  depthwise_weights_.resize(static_cast<size_t>(g.terms * stride));
+  for (int64_t k = 0; k < g.terms; ++k) {
+    for (int64_t i = 0; i < stride; ++i) {
+      const uint8_t weight = weights[i % g.out_channels * g.terms + k];
+      depthwise_weights_[k * stride + i] = static_cast<int16_t>(weight_value(kind_, weight));
     }
   }
 }
@@ -216,8 +221,9 @@ void IntegerConvolution::run_depthwise(const Call& call, ParallelRunner& runner)
       const int64_t end = std::min(begin + most, g.out_width);
       for (int64_t column = begin; column < end;) {
         const int64_t run = taps.run(column, end);
-        sum({taps.of(column), pixel_step, depthwise_weights_.data(), static_cast<size_t>(g.terms),
-             channels, static_cast<size_t>(run), sums.data() + (column - begin) * g.channels});
+        sum({taps.of(column), pixel_step, depthwise_weights_.data(),
+             static_cast<size_t>(depthwise_stride(g)), static_cast<size_t>(g.terms), channels,
+             static_cast<size_t>(run), sums.data() + (column - begin) * g.channels});
         column += run;
       }
       uint8_t* y = call.y + (static_cast<int64_t>(task) * g.out_width + begin) * g.channels;

@@ -58,7 +58,7 @@ class IntegerConvolution {
   const IntegerKernels& kernels_;
   bool depthwise_;
   std::vector<uint8_t> panels_;             // [group, panels, steps, tile channels, depth]
-  std::vector<int16_t> depthwise_weights_;  // [kH*kW, M]
+  std::vector<int16_t> depthwise_weights_;  // [kH*kW, M + kDepthwiseRepeat]
   std::vector<int32_t> weight_sums_;        // [M] of the shift; 0 of the adder
 };
 

@@ -144,36 +144,42 @@ struct RequantizeRow {
   }
 };
 
-// Depthwise sums of sixteen channels from `begin` on.
-struct ShiftChannels {
-  using Term = IntegerShiftTerm;
-  static SHIFTADD_INLINE void run(const IntegerDepthwiseArguments& call, size_t offset,
-                                  size_t begin, int32_t* sums) {
-    __m256i low = _mm256_setzero_si256(), high = low;
-    size_t t = 0;
-    for (; t + 2 <= call.tap_count; t += 2) {
-      add_pair(pixel(call, t, offset, begin), pixel(call, t + 1, offset, begin),
-               weights(call, t, begin), weights(call, t + 1, begin), low, high);
-    }
-    if (t < call.tap_count) {
-      const __m256i none = _mm256_setzero_si256();
-      add_pair(pixel(call, t, offset, begin), none, weights(call, t, begin), none, low, high);
-    }
-    // Interleaving works in halves of a register: these hold channels 0-3 8-11 and 4-7 12-15.
-    __m256i* to = reinterpret_cast<__m256i*>(sums + begin);
-    _mm256_storeu_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
-    _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
-  }
+constexpr size_t kDepthwiseBlock = 16;
+static_assert(kDepthwiseBlock <= kDepthwiseRepeat, "a block of weights begins at any channel");
 
-  static SHIFTADD_INLINE __m256i pixel(const IntegerDepthwiseArguments& call, size_t tap,
-                                       size_t offset, size_t begin) {
-    const uint8_t* bytes = call.taps[tap] + offset + begin;
+// Sixteen depthwise sums: of the channels from `channel` on, of pixels `offset` bytes behind the taps.
+struct DepthwiseBlock {
+  const IntegerDepthwiseArguments& call;
+  size_t offset;
+  size_t channel;
+
+  SHIFTADD_INLINE __m256i pixel(size_t tap) const {
+    const uint8_t* bytes = call.taps[tap] + offset;
     return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
   }
+  SHIFTADD_INLINE __m256i weights(size_t tap) const {
+    return Avx2Step::load(call.w + tap * call.w_stride + channel);
+  }
+};
 
-  static SHIFTADD_INLINE __m256i weights(const IntegerDepthwiseArguments& call, size_t tap,
-                                         size_t begin) {
-    return Avx2Step::load(call.w + tap * call.channels + begin);
+struct ShiftBlock {
+  using Term = IntegerShiftTerm;
+  static SHIFTADD_INLINE void run(const DepthwiseBlock& block, int32_t* sums) {
+    const size_t taps = block.call.tap_count;
+    __m256i low = _mm256_setzero_si256(), high = low;
+    size_t t = 0;
+    for (; t + 2 <= taps; t += 2) {
+      add_pair(block.pixel(t), block.pixel(t + 1), block.weights(t), block.weights(t + 1), low,
+               high);
+    }
+    if (t < taps) {
+      const __m256i none = _mm256_setzero_si256();
+      add_pair(block.pixel(t), none, block.weights(t), none, low, high);
+    }
+    // Interleaving works in halves of a register: these hold sums 0-3 8-11 and 4-7 12-15.
+    __m256i* to = reinterpret_cast<__m256i*>(sums);
+    _mm256_storeu_si256(to, _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(low, high, 0x31));
   }
 
  private:
@@ -186,46 +192,57 @@ struct ShiftChannels {
   }
 };
 
-struct AdderChannels {
+struct AdderBlock {
   using Term = IntegerAdderTerm;
-  static SHIFTADD_INLINE void run(const IntegerDepthwiseArguments& call, size_t offset,
-                                  size_t begin, int32_t* sums) {
+  static SHIFTADD_INLINE void run(const DepthwiseBlock& block, int32_t* sums) {
     // Lanes of 16 bits hold so many distances of at most 255.
     constexpr size_t kMostTaps = 257;
+    const size_t taps = block.call.tap_count;
     __m256i low = _mm256_setzero_si256(), high = low;
-    for (size_t first = 0; first < call.tap_count; first += kMostTaps) {
-      const size_t left = call.tap_count - first;
-      const size_t end = first + (left < kMostTaps ? left : kMostTaps);
+    for (size_t first = 0; first < taps; first += kMostTaps) {
+      const size_t end = first + (taps - first < kMostTaps ? taps - first : kMostTaps);
       __m256i distances = _mm256_setzero_si256();
       for (size_t t = first; t < end; ++t) {
-        const __m256i difference =
-            _mm256_sub_epi16(ShiftChannels::pixel(call, t, offset, begin),
-                             ShiftChannels::weights(call, t, begin));
+        const __m256i difference = _mm256_sub_epi16(block.pixel(t), block.weights(t));
         distances = _mm256_add_epi16(distances, _mm256_abs_epi16(difference));
       }
       low = _mm256_add_epi32(low, _mm256_cvtepu16_epi32(_mm256_castsi256_si128(distances)));
       high = _mm256_add_epi32(high, _mm256_cvtepu16_epi32(_mm256_extracti128_si256(distances, 1)));
     }
-    __m256i* to = reinterpret_cast<__m256i*>(sums + begin);
+    __m256i* to = reinterpret_cast<__m256i*>(sums);
     _mm256_storeu_si256(to, low);
     _mm256_storeu_si256(to + 1, high);
   }
 };
 
-template <typename Channels>
-void depthwise(const IntegerDepthwiseArguments& call) {
-  constexpr size_t kChannels = 16;
-  if (call.channels < kChannels) {
-    integer_depthwise<typename Channels::Term>(call);
-    return;
+// The sums of `count` bytes from `offset` on, channel after channel and pixel after pixel. The last
+// ones end where the bytes do, over some that are there already.
+template <typename Block>
+SHIFTADD_INLINE void depthwise_bytes(const IntegerDepthwiseArguments& call, size_t offset,
+                                     size_t count, int32_t* sums) {
+  size_t channel = 0;
+  for (size_t i = 0; i + kDepthwiseBlock <= count; i += kDepthwiseBlock) {
+    Block::run({call, offset + i, channel}, sums + i);
+    for (channel += kDepthwiseBlock; channel >= call.channels;) channel -= call.channels;
   }
-  const size_t last = call.channels - kChannels;
-  int32_t* sums = call.sums;
-  for (size_t p = 0; p < call.pixels; ++p, sums += call.channels) {
-    const size_t offset = p * call.pixel_step;
-    for (size_t i = 0; i < last; i += kChannels) Channels::run(call, offset, i, sums);
-    // The last ones end where the channels do, over some that are there already.
-    Channels::run(call, offset, last, sums);
+  if (count % kDepthwiseBlock == 0) return;
+  const size_t last = count - kDepthwiseBlock;
+  Block::run({call, offset + last, last % call.channels}, sums + last);
+}
+
+template <typename Block>
+void depthwise(const IntegerDepthwiseArguments& call) {
+  const size_t all = call.pixels * call.channels;
+  if (call.pixel_step == call.channels && all >= kDepthwiseBlock) {
+    // Pixels beside each other are one long row of bytes.
+    depthwise_bytes<Block>(call, 0, all, call.sums);
+  } else if (call.channels >= kDepthwiseBlock) {
+    for (size_t p = 0; p < call.pixels; ++p) {
+      depthwise_bytes<Block>(call, p * call.pixel_step, call.channels,
+                             call.sums + p * call.channels);
+    }
+  } else {
+    integer_depthwise<typename Block::Term>(call);
   }
 }
 
@@ -236,8 +253,8 @@ const IntegerKernels& avx2_integer_kernels() {
       "avx2",
       make_tile<ShiftTile>(),
       make_tile<AdderTile>(),
-      depthwise<ShiftChannels>,
-      depthwise<AdderChannels>,
+      depthwise<ShiftBlock>,
+      depthwise<AdderBlock>,
       requantize_rows<RequantizeRow>};
   return table;
 }

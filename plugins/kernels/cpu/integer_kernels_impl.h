@@ -78,7 +78,7 @@ void integer_depthwise(const IntegerDepthwiseArguments& call) {
       const size_t count = left < kBlock ? left : kBlock;
       for (size_t t = 0; t < call.tap_count; ++t) {
         const uint8_t* x = call.taps[t] + p * call.pixel_step + begin;
-        const int16_t* w = call.w + t * call.channels + begin;
+        const int16_t* w = call.w + t * call.w_stride + begin;
         if (count == kBlock) {
           for (size_t i = 0; i < kBlock; ++i) sums[i] += Term::of(x[i], w[i]);
         } else {
