@@ -29,8 +29,9 @@ class Peer:
 
     def __init__(self, python: Path, engine: str, folder: Path, model: str, threads: int) -> None:
         command = [str(python), "-m", _CHILD, "serve", engine, model, str(folder), str(threads)]
-        # Threads that wait do so without a processor: another contestant has its turn.
-        environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": "ignore"}
+        # Threads that wait soon do so without a processor, when another contestant has its turn; at
+        # once would cost ncnn, which waits for its threads many times a run.
+        environment = {**os.environ, "GOMP_SPINCOUNT": "10000", "PYTHONWARNINGS": "ignore"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
