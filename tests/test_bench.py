@@ -36,6 +36,11 @@ def test_the_networks_layers_are_there_once() -> None:
     layers = all_layers()
     assert len(layers) == len(set(layers))
     assert set(resnet20()) <= set(layers)
+    assert {(layer.group > 1, layer.group == layer.channels) for layer in layers} == {
+        (False, False),
+        (True, False),
+        (True, True),
+    }
     # GhostNet's stem, and a depthwise 5x5 of its third stage.
     assert Layer(3, 16, 224, 224, 3, stride=2) in layers
     assert Layer(72, 72, 56, 56, 5, stride=2, group=72) in layers

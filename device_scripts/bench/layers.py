@@ -61,6 +61,9 @@ NAMED = {
 }
 """The shapes that floors are given for."""
 
+GROUPED = [Layer(64, 64, 28, 28, 3, group=4), Layer(32, 64, 28, 28, 3, group=32)]
+"""Groups, and two outputs a channel: kernel families that the networks have no layer of."""
+
 
 def resnet20() -> list[Layer]:
     """The 3x3 layers of ResNet-20 for CIFAR-10 (arXiv 1512.03385, section 4.2)."""
@@ -99,7 +102,7 @@ def model_layers(name: str) -> list[Layer]:
 
 def all_layers() -> list[Layer]:
     """Every distinct shape, the named ones first."""
-    every = [*NAMED.values(), *resnet20()]
+    every = [*NAMED.values(), *GROUPED, *resnet20()]
     for model in ("ghostnet", "ghostshiftaddnet_imagenet"):
         every += model_layers(model)
     return list(dict.fromkeys(every))
