@@ -101,7 +101,8 @@ const IntegerKernels& neon_integer_kernels();
 #endif
 
 // The best table for this processor, or the one named by SHIFTADD_CPU_ISA; where a processor has
-// AVX-512 without its byte and VNNI parts, "avx512" is served by the AVX2 kernels. Throws std::runtime_error as select_micro_kernels does.
+// AVX-512 without its byte and VNNI parts, "avx512" is served by the AVX2 kernels. Throws
+// std::runtime_error as select_micro_kernels does.
 const IntegerKernels& select_integer_kernels();
 
 }  // namespace cpu

@@ -11,11 +11,9 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-constexpr size_t kMostPixels = 6;
-
 struct Avx2Step {
   using Register = __m256i;
-  static constexpr size_t kBytes = 32;
+  static constexpr size_t kPixels = 6, kBytes = 32;
   static SHIFTADD_INLINE Register zero() { return _mm256_setzero_si256(); }
   static SHIFTADD_INLINE Register load(const void* p) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));
@@ -57,22 +55,6 @@ struct ShiftStep : Avx2Step {
   }
   static SHIFTADD_INLINE void store(const Register* sums, int32_t* out, bool add) {
     store_sums(sums[0], out, add);
-  }
-};
-
-template <size_t Panels, size_t Pixels>
-struct AdderTile : AdderStep {
-  static constexpr size_t kPixels = kMostPixels;
-  static void run(const IntegerTileArguments& tile) {
-    BroadcastTile<AdderStep, Panels, Pixels>::run(tile);
-  }
-};
-
-template <size_t Panels, size_t Pixels>
-struct ShiftTile : ShiftStep {
-  static constexpr size_t kPixels = kMostPixels;
-  static void run(const IntegerTileArguments& tile) {
-    BroadcastTile<ShiftStep, Panels, Pixels>::run(tile);
   }
 };
 
@@ -251,8 +233,8 @@ void depthwise(const IntegerDepthwiseArguments& call) {
 const IntegerKernels& avx2_integer_kernels() {
   static const IntegerKernels table = {
       "avx2",
-      make_tile<ShiftTile>(),
-      make_tile<AdderTile>(),
+      make_tile<BroadcastTiles<ShiftStep>::Kernel>(),
+      make_tile<BroadcastTiles<AdderStep>::Kernel>(),
       depthwise<ShiftBlock>,
       depthwise<AdderBlock>,
       requantize_rows<RequantizeRow>};

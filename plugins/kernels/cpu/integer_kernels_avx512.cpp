@@ -11,11 +11,9 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-constexpr size_t kMostPixels = 12;
-
 struct Avx512Step {
   using Register = __m512i;
-  static constexpr size_t kBytes = 64;
+  static constexpr size_t kPixels = 12, kBytes = 64;
   static SHIFTADD_INLINE Register zero() { return _mm512_setzero_si512(); }
   static SHIFTADD_INLINE Register load(const void* p) { return _mm512_loadu_si512(p); }
   static SHIFTADD_INLINE void store_sums(Register sums, int32_t* out, bool add) {
@@ -53,22 +51,6 @@ struct ShiftStep : Avx512Step {
   }
   static SHIFTADD_INLINE void store(const Register* sums, int32_t* out, bool add) {
     store_sums(sums[0], out, add);
-  }
-};
-
-template <size_t Panels, size_t Pixels>
-struct AdderTile : AdderStep {
-  static constexpr size_t kPixels = kMostPixels;
-  static void run(const IntegerTileArguments& tile) {
-    BroadcastTile<AdderStep, Panels, Pixels>::run(tile);
-  }
-};
-
-template <size_t Panels, size_t Pixels>
-struct ShiftTile : ShiftStep {
-  static constexpr size_t kPixels = kMostPixels;
-  static void run(const IntegerTileArguments& tile) {
-    BroadcastTile<ShiftStep, Panels, Pixels>::run(tile);
   }
 };
 
@@ -136,8 +118,8 @@ struct RequantizeRow {
 const IntegerKernels& avx512_integer_kernels() {
   static const IntegerKernels table = {
       "avx512",
-      make_tile<ShiftTile>(),
-      make_tile<AdderTile>(),
+      make_tile<BroadcastTiles<ShiftStep>::Kernel>(),
+      make_tile<BroadcastTiles<AdderStep>::Kernel>(),
       avx2_integer_kernels().shift_depthwise,
       avx2_integer_kernels().adder_depthwise,
       requantize_rows<RequantizeRow>};

@@ -10,9 +10,9 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Step offers: Register, kBytes of one, kDepth; kChannels and kRegisters a panel; zero(), load(p) of
-// weights, broadcast(p) of kDepth bytes, accumulate(sum, x, w), and store(sums, out, add) of a panel's
-// registers to kChannels sums.
+// Step offers: Register, kBytes of one, kPixels and kPanels of the largest tile, kDepth; kChannels and
+// kRegisters a panel; zero(), load(p) of weights, broadcast(p) of kDepth bytes, accumulate(sum, x, w),
+// and store(sums, out, add) of a panel's registers to kChannels sums.
 template <typename Step, size_t Panels, size_t Pixels>
 class BroadcastTile {
  public:
@@ -70,6 +70,17 @@ SHIFTADD_UNROLL(2)
       }
     }
   }
+};
+
+// A Step's tiles for make_tile.
+template <typename Step>
+struct BroadcastTiles {
+  template <size_t Panels, size_t Pixels>
+  struct Kernel : Step {
+    static void run(const IntegerTileArguments& tile) {
+      BroadcastTile<Step, Panels, Pixels>::run(tile);
+    }
+  };
 };
 
 }  // namespace
