@@ -145,7 +145,7 @@ std::vector<uint8_t> swapped(const std::vector<uint8_t>& from, int64_t n, int64_
 void test_case(const Case& c, const std::vector<uint8_t>& expected,
                const cpu::IntegerKernels& kernels) {
   const ConvGeometry& g = c.geometry;
-  const cpu::IntegerConvolution convolution(c.kind, kernels, g,
+  const cpu::IntegerConvolution convolution(c.kind, kernels, test::packing_geometry(g),
                                             test::Guarded<uint8_t>(c.w).data());
   for (const Layout layout : {Layout::kNchw, Layout::kNhwc}) {
     const bool last = layout == Layout::kNhwc;

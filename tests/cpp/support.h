@@ -117,14 +117,17 @@ inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes) {
                                : draw(random, 1, sizes.group_channels);
   if (!depthwise && one_in(2)) channels = (channels + 7) / 8 * 8;
   const int64_t rows = draw(random, 1, depthwise ? 2 : deep ? sizes.deep_rows : sizes.group_rows);
-  const bool position = one_in(8);  // a window as large as the image
+  const bool position = one_in(8);  // a window as large as the image, or its holes in the padding
   if (position) {
-    a.dilations = {1, 1};
+    if (one_in(2)) a.dilations = {1, 1};
     a.pads.assign(4, 0);
+    for (size_t axis = 0; axis < 2; ++axis) {
+      a.pads[axis + 2] = (a.dilations[axis] - 1) * (a.kernel_shape[axis] - 1);
+    }
   }
   const auto extent = [&](size_t axis) {
     const int64_t window = a.dilations[axis] * (a.kernel_shape[axis] - 1) + 1;
-    if (position) return window;
+    if (position) return window - a.pads[axis + 2];
     const int64_t least = std::max<int64_t>(window - a.pads[axis] - a.pads[axis + 2], 0);
     if (one_in(2)) return least;
     return least + draw(random, 0, wide ? sizes.wide_extent
@@ -133,6 +136,18 @@ inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes) {
   return resolve_geometry(OperatorKind::kAdderConv, "case", a,
                           {draw(random, 0, 3), a.group * channels, extent(0), extent(1)},
                           {a.group * rows, channels, a.kernel_shape[0], a.kernel_shape[1]});
+}
+
+// A geometry to pack weights for: of the case's only what packing may know, as one packed convolution
+// runs images of any size.
+inline ConvGeometry packing_geometry(const ConvGeometry& g) {
+  ConvGeometry packing = g;
+  packing.batch = 0;
+  packing.height = packing.width = 1;
+  packing.out_height = packing.out_width = 7;
+  packing.stride_height = packing.stride_width = 2;
+  packing.pad_top = packing.pad_left = 1;
+  return packing;
 }
 
 // Calls visit(x index, w index) for the terms of output (n, m, i, j), in NCHW; x is -1 in padding.

@@ -50,8 +50,10 @@ void Convolution::pack_codes(const ConvGeometry& g, const float* weights) {
 }
 
 bool Convolution::is_dot_product(const ConvGeometry& g) const {
+  const bool rows = g.height == g.kernel_height && (g.height == 1 || g.dilation_height == 1);
+  const bool columns = g.width == g.kernel_width && (g.width == 1 || g.dilation_width == 1);
   return !codes_.empty() && g.out_height == 1 && g.out_width == 1 && g.pad_top == 0 &&
-         g.pad_left == 0 && g.height == g.kernel_height && g.width == g.kernel_width;
+         g.pad_left == 0 && rows && columns;
 }
 
 void Convolution::run_position(const ConvGeometry& g, const ConvTensors& tensors,

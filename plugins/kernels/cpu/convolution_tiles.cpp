@@ -1,4 +1,4 @@
-// Dense and grouped convolution: register tiles over packed weights and one packed panel of pixels.
+// Dense and grouped convolution: register tiles over packed weights and one panel of pixels.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -12,9 +12,7 @@ namespace cpu {
 namespace {
 
 // Most terms a block: a longer sum is split, which keeps float32's rounding from growing with it.
-constexpr int64_t kDepthBlock = 256;
-// Floats of a packed panel: with the weights beside it, it stays in a level-1 cache of 32 KiB.
-constexpr int64_t kPanelFloats = 6144;
+constexpr int64_t kDepthBlock = PanelPacker::kMostTerms;
 // Output channels a task: enough to make packing a panel cheap beside its use.
 constexpr int64_t kTaskChannels = 256;
 // Terms a task: enough to make handing out a task cheap beside the task.
@@ -28,15 +26,13 @@ int64_t tile_width(const MicroKernels& kernels) {
   return static_cast<int64_t>(kernels.tile_vectors * kernels.lanes);
 }
 
-// Terms a block, about the same in every block of the sum; whole channels where patches are read.
-int64_t depth_block(const ConvGeometry& g, const MicroKernels& kernels) {
-  if (PanelPacker::reads_patches(g, kernels)) {
-    const int64_t taps = g.kernel_height * g.kernel_width;
-    const int64_t most = std::max<int64_t>(kDepthBlock / taps, 1);
-    return divide_up(g.group_channels, divide_up(g.group_channels, most)) * taps;
-  }
-  const int64_t most = std::min(kDepthBlock, kPanelFloats / tile_width(kernels));
-  return divide_up(g.terms, divide_up(g.terms, most));
+// Terms a block, about the same in every block of the sum; whole channels, as patches of the image
+// have them, if a block holds one. Packed weights rest on it: so it knows no extent of the image.
+int64_t depth_block(const ConvGeometry& g) {
+  const int64_t taps = g.kernel_height * g.kernel_width;
+  const int64_t unit = taps <= kDepthBlock ? taps : 1;
+  const int64_t units = g.terms / unit;
+  return divide_up(units, divide_up(units, kDepthBlock / unit)) * unit;
 }
 
 // Where pixels stay in place an image is one long row, with no rows to break a panel at.
@@ -112,7 +108,7 @@ TileConvolution::TileConvolution(const MicroKernels& kernels, OperatorKind kind,
       pixels_(g_.out_height * g_.out_width),
       tile_rows_(static_cast<int64_t>(kernels.tile_rows)),
       tile_width_(tile_width(kernels)),
-      depth_block_(depth_block(g_, kernels)),
+      depth_block_(depth_block(g_)),
       weight_panels_(divide_up(g_.group_out_channels, tile_rows_)),
       vectors_(divide_up(pixels_, static_cast<int64_t>(kernels.lanes))),
       tiles_(divide_up(pixels_, tile_width_)) {
@@ -205,7 +201,7 @@ void TileConvolution::run_block(const Slice& slice, const Pixels& pixels, int64_
 void Convolution::pack_panels(const ConvGeometry& g, const float* weights) {
   const int64_t rows = static_cast<int64_t>(kernels_.tile_rows);
   const int64_t padded_rows = round_up(g.group_out_channels, rows);
-  const int64_t depth = depth_block(g, kernels_);
+  const int64_t depth = depth_block(g);
   const size_t count = static_cast<size_t>(g.group * padded_rows * g.terms);
   weights_ = AlignedBuffer(count);
   std::memset(weights_.data(), 0, count * sizeof(float));
@@ -225,7 +221,7 @@ void Convolution::pack_panels(const ConvGeometry& g, const float* weights) {
 void Convolution::sum_weights(const ConvGeometry& g) {
   const int64_t rows = static_cast<int64_t>(kernels_.tile_rows);
   const int64_t panels = divide_up(g.group_out_channels, rows);
-  const int64_t depth = depth_block(g, kernels_);
+  const int64_t depth = depth_block(g);
   const int64_t blocks = g.group * divide_up(g.terms, depth);
   weight_sums_ = AlignedBuffer(static_cast<size_t>(blocks * panels * 2 * rows));
   float* sums = weight_sums_.data();

@@ -3,7 +3,6 @@
 #ifndef SHIFTADD_KERNELS_CPU_INTEGER_KERNELS_IMPL_H_
 #define SHIFTADD_KERNELS_CPU_INTEGER_KERNELS_IMPL_H_
 
-#include <cmath>
 #include <cstdlib>
 
 #include "integer_kernels.h"
@@ -123,7 +122,7 @@ void requantize_with(const RequantizeArguments& call) {
     for (size_t i = 0; i < count; ++i) {
       float v = static_cast<float>(sums[i] + start[i]) * multiplier[i];
       v = activated<kActivation>(v + bias[i]);
-      v = std::nearbyint(v * r.y_reciprocal) + r.y_zero_point;
+      v = __builtin_nearbyintf(v * r.y_reciprocal) + r.y_zero_point;
       y[i] = static_cast<uint8_t>(static_cast<int32_t>(clamped(v, 0.0f, 255.0f)));
     }
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "shiftadd/contract.h"
+#include "unroll.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -55,7 +56,8 @@ struct DistanceSums {
   // Of sums below this twice and four times as much is finite, too.
   static constexpr float kLargestMagnitude = 1e37f;
 
-  static float limit(float sum, float magnitude) {
+  // Inlined everywhere: no copy of it may be one that was compiled for another processor.
+  static SHIFTADD_INLINE float limit(float sum, float magnitude) {
     return magnitude <= kLargestMagnitude ? sum + kLeastShare * magnitude : __builtin_inff();
   }
 };

@@ -18,15 +18,17 @@ int64_t first_multiple(int64_t bound, int64_t step) {
 constexpr int64_t kWidestPatch = 128;
 
 bool has_patches(const ConvGeometry& g) {
-  return g.stride_width == 1 && g.terms > g.group_channels && g.out_width <= kWidestPatch &&
+  const int64_t taps = g.kernel_height * g.kernel_width;
+  return taps > 1 && taps <= PanelPacker::kMostTerms && g.stride_width == 1 &&
+         g.stride_height <= g.kernel_height && g.out_width <= kWidestPatch &&
          (g.kernel_width - 1) * g.dilation_width <= kWidestPatch &&
          (g.kernel_height - 1) * g.dilation_height <= kWidestPatch;
 }
 
 }  // namespace
 
-bool PanelPacker::reads_patches(const ConvGeometry& geometry, const MicroKernels& kernels) {
-  return has_patches(geometry) && geometry.out_width % static_cast<int64_t>(kernels.lanes) == 0;
+bool PanelPacker::reads_patches() const {
+  return has_patches(geometry_) && geometry_.out_width % static_cast<int64_t>(kernels_.lanes) == 0;
 }
 
 PanelPacker::PanelPacker(const ConvGeometry& geometry, const MicroKernels& kernels, int64_t terms,
@@ -40,7 +42,7 @@ PanelPacker::PanelPacker(const ConvGeometry& geometry, const MicroKernels& kerne
       patch_width_(static_cast<size_t>(geometry.out_width +
                                        (geometry.kernel_width - 1) * geometry.dilation_width)) {
   const size_t width = kernels.tile_vectors * kernels.lanes;
-  if (!reads_patches(geometry, kernels)) panel_ = AlignedBuffer(terms_ * width + kernels.lanes);
+  if (!reads_patches()) panel_ = AlignedBuffer(terms_ * width + kernels.lanes);
   if (!has_patches(geometry)) return;
   for (int64_t row = 0; row < geometry.kernel_height; ++row) {
     for (int64_t column = 0; column < geometry.kernel_width; ++column) {
@@ -53,7 +55,7 @@ PanelPacker::PanelPacker(const ConvGeometry& geometry, const MicroKernels& kerne
 PanelPacker::Way PanelPacker::choose_way() const {
   if (once_ && keeps_pixels(geometry_) && columns_ == stride_) return Way::kInPlace;
   if (!has_patches(geometry_)) return Way::kRuns;
-  return reads_patches(geometry_, kernels_) ? Way::kPatches : Way::kCopiedPatches;
+  return reads_patches() ? Way::kPatches : Way::kCopiedPatches;
 }
 
 void PanelPacker::set_pixels(int64_t first, size_t columns) {

@@ -16,17 +16,18 @@ namespace cpu {
 
 class PanelPacker {
  public:
+  // That a panel may have.
+  static constexpr int64_t kMostTerms = 256;
+
   // `terms` are the most that a panel has, `once` says that it is used so seldom that pixels are
   // better read in place. Throws std::bad_alloc.
   PanelPacker(const ConvGeometry& geometry, const MicroKernels& kernels, int64_t terms, bool once);
 
-  // Whether panels can be read from patches; then they begin at whole channels.
-  static bool reads_patches(const ConvGeometry& geometry, const MicroKernels& kernels);
-
   // Sets the panel to output pixels [first, first + columns) of one image.
   void set_pixels(int64_t first, size_t columns);
 
-  // The terms [begin, end), in the order (c, kh, kw), of these pixels. `x` is the group's first
+  // The terms [begin, end), in the order (c, kh, kw), of these pixels, whole channels of no more than
+  // kMostTerms taps. `x` is the group's first
   // channel of [group_channels, H, W]. Pixels behind the columns, up to a whole vector, are 0.
   PanelView pack(const float* x, int64_t begin, int64_t end);
 
@@ -41,6 +42,7 @@ class PanelPacker {
   };
   static constexpr int64_t kZeros = -1;
 
+  bool reads_patches() const;
   Way choose_way() const;
   void set_rows(size_t step);
   void set_patch(int64_t channels);

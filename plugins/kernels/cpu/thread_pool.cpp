@@ -17,9 +17,9 @@ constexpr long kMostThreads = 256;
 class ThreadPool {
  public:
   void run(size_t helpers, size_t count, void (*body)(void*, size_t), void* data) {
-    std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
-    if (turn.owns_lock()) grow(helpers);
-    if (!turn.owns_lock() || helpers == 0 || workers_ == 0) {
+    std::unique_lock<std::mutex> turn(turn_, std::defer_lock);
+    if (helpers == 0 || !turn.try_lock() || !grow(helpers)) {
+      if (turn.owns_lock()) turn.unlock();
       for (size_t i = 0; i < count; ++i) body(data, i);
       return;
     }
@@ -46,12 +46,14 @@ class ThreadPool {
     size_t count;
   };
 
-  // Where the system gives no more threads, or memory for them, the pool is smaller, not broken.
-  void grow(size_t workers) {
+  // Whether there are any workers then. Where the system gives no more threads, or memory for them,
+  // the pool is smaller, not broken.
+  bool grow(size_t workers) {
     try {
       for (; workers_ < workers; ++workers_) std::thread(&ThreadPool::serve, this).detach();
     } catch (const std::exception&) {
     }
+    return workers_ != 0;
   }
 
   void take_turns(const Work& work) {
