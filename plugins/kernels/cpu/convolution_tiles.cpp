@@ -13,6 +13,8 @@ namespace {
 
 // Most terms a block: a longer sum is split, which keeps float32's rounding from growing with it.
 constexpr int64_t kDepthBlock = PanelPacker::kMostTerms;
+// The same where distances are taken by their maxima: what rounding leaves of these counts twice.
+constexpr int64_t kMaximumDepthBlock = 64;
 // Output channels a task: enough to make packing a panel cheap beside its use.
 constexpr int64_t kTaskChannels = 256;
 // Terms a task: enough to make handing out a task cheap beside the task.
@@ -28,11 +30,12 @@ int64_t tile_width(const MicroKernels& kernels) {
 
 // Terms a block, about the same in every block of the sum; whole channels, as patches of the image
 // have them, if a block holds one. Packed weights rest on it: so it knows no extent of the image.
-int64_t depth_block(const ConvGeometry& g) {
+int64_t depth_block(const ConvGeometry& g, bool by_maxima) {
+  const int64_t most = by_maxima ? kMaximumDepthBlock : kDepthBlock;
   const int64_t taps = g.kernel_height * g.kernel_width;
   const int64_t unit = taps <= kDepthBlock ? taps : 1;
   const int64_t units = g.terms / unit;
-  return divide_up(units, divide_up(units, kDepthBlock / unit)) * unit;
+  return divide_up(units, divide_up(units, std::max<int64_t>(most / unit, 1))) * unit;
 }
 
 // Where pixels stay in place an image is one long row, with no rows to break a panel at.
@@ -108,7 +111,7 @@ TileConvolution::TileConvolution(const MicroKernels& kernels, OperatorKind kind,
       pixels_(g_.out_height * g_.out_width),
       tile_rows_(static_cast<int64_t>(kernels.tile_rows)),
       tile_width_(tile_width(kernels)),
-      depth_block_(depth_block(g_)),
+      depth_block_(depth_block(g_, weight_sums != nullptr)),
       weight_panels_(divide_up(g_.group_out_channels, tile_rows_)),
       vectors_(divide_up(pixels_, static_cast<int64_t>(kernels.lanes))),
       tiles_(divide_up(pixels_, tile_width_)) {
@@ -201,7 +204,8 @@ void TileConvolution::run_block(const Slice& slice, const Pixels& pixels, int64_
 void Convolution::pack_panels(const ConvGeometry& g, const float* weights) {
   const int64_t rows = static_cast<int64_t>(kernels_.tile_rows);
   const int64_t padded_rows = round_up(g.group_out_channels, rows);
-  const int64_t depth = depth_block(g);
+  const bool by_maxima = kind_ == OperatorKind::kAdderConv && kernels_.sum_pixels != nullptr;
+  const int64_t depth = depth_block(g, by_maxima);
   const size_t count = static_cast<size_t>(g.group * padded_rows * g.terms);
   weights_ = AlignedBuffer(count);
   std::memset(weights_.data(), 0, count * sizeof(float));
@@ -215,13 +219,13 @@ void Convolution::pack_panels(const ConvGeometry& g, const float* weights) {
       for (int64_t k = 0; k < terms; ++k) packed[k * rows] = from[k];
     }
   }
-  if (kind_ == OperatorKind::kAdderConv && kernels_.sum_pixels != nullptr) sum_weights(g);
+  if (by_maxima) sum_weights(g);
 }
 
 void Convolution::sum_weights(const ConvGeometry& g) {
   const int64_t rows = static_cast<int64_t>(kernels_.tile_rows);
   const int64_t panels = divide_up(g.group_out_channels, rows);
-  const int64_t depth = depth_block(g);
+  const int64_t depth = depth_block(g, true);
   const int64_t blocks = g.group * divide_up(g.terms, depth);
   weight_sums_ = AlignedBuffer(static_cast<size_t>(blocks * panels * 2 * rows));
   float* sums = weight_sums_.data();
