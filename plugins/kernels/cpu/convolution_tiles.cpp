@@ -13,7 +13,8 @@ namespace {
 
 // Most terms a block: a longer sum is split, which keeps float32's rounding from growing with it.
 constexpr int64_t kDepthBlock = PanelPacker::kMostTerms;
-// The same where distances are taken by their maxima: what rounding leaves of these counts twice.
+// The same where distances are taken by their maxima, as far as whole channels allow: what rounding
+// leaves of these counts twice.
 constexpr int64_t kMaximumDepthBlock = 64;
 // Output channels a task: enough to make packing a panel cheap beside its use.
 constexpr int64_t kTaskChannels = 256;
