@@ -163,8 +163,11 @@ def test_the_longest_sums(operator: str, most: int) -> None:
     case.x[...] = 255
     case.weight[...] = 1 if case.shift else 0
     longest = spread(replace(case, x_zero_point=np.uint8(0)))
+    # Beside so long a sum float32 rounds a bias by many codes: some draws end at the codes' bounds,
+    # where a wrong sum could hide.
+    while not 0 < int(evaluate_integer(longest)[0, 0, 0, 0]) < 255:
+        longest = spread(longest)
     assert abs(int(integer_sums(longest)[0, 0, 0, 0])) > 2**31 - 255 * 64
-    assert 0 < int(evaluate_integer(longest)[0, 0, 0, 0]) < 255
     check_integer(longest, "NCHW")
     longer = integer_case(operator, (1, most + 1, 1, 1), 1, kernel_shape=(1, 1))
     text = refusal(longer, {}, {})
