@@ -96,7 +96,9 @@ struct Sizes {
 };
 
 // Any convolution: dense, grouped or depthwise, pointwise or not, of any stride, padding, dilation.
-inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes) {
+// Its attributes, without those of an operator, go to *drawn where that is given.
+inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes,
+                                  ConvAttributes* drawn = nullptr) {
   const auto one_in = [&](int64_t count) { return draw(random, 1, count) == 1; };
   ConvAttributes a;
   a.kernel_shape = {draw(random, 1, 4), draw(random, 1, 5)};
@@ -133,6 +135,7 @@ inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes) {
     return least + draw(random, 0, wide ? sizes.wide_extent
                                         : deep ? sizes.deep_extent : sizes.extent);
   };
+  if (drawn != nullptr) *drawn = a;
   return resolve_geometry(OperatorKind::kAdderConv, "case", a,
                           {draw(random, 0, 3), a.group * channels, extent(0), extent(1)},
                           {a.group * rows, channels, a.kernel_shape[0], a.kernel_shape[1]});

@@ -1,0 +1,122 @@
+#include "convolution.h"
+
+#include "dense.cuh"
+#include "dense_half.cuh"
+#include "depthwise.cuh"
+#include "few_positions.cuh"
+#include "launch.h"
+#include "plan.h"
+
+namespace shiftadd {
+namespace cuda {
+namespace {
+
+static_assert(static_cast<int>(Activation::kNone) == kNoActivation &&
+                  static_cast<int>(Activation::kRelu) == kRelu &&
+                  static_cast<int>(Activation::kRelu6) == kRelu6 &&
+                  static_cast<int>(Activation::kHardswish) == kHardswish,
+              "the kernels number the activations as the contract does");
+
+constexpr unsigned kCombineThreads = 128;
+
+// One call of `run`, with its pointers typed.
+template <typename Element>
+struct Call {
+  Shape shape;
+  Plan plan;
+  const Element* x;
+  const unsigned* w;
+  Epilogue epilogue;
+  float* partial;
+  Element* y;
+  cudaStream_t stream;
+
+  unsigned blocks() const { return static_cast<unsigned>(plan.blocks); }
+};
+
+template <typename Element>
+using DenseKernel = void (*)(Shape, Splits, const Element*, const unsigned*, Epilogue, float*,
+                             Element*);
+
+// The kernel for a tile's height: float32 arithmetic, but for half's 4-bit shift.
+template <typename Operation, typename Element, int kRows>
+struct DenseChoice {
+  static DenseKernel<Element> kernel() { return dense<Operation, Element, kRows>; }
+};
+
+template <int kRows>
+struct DenseChoice<Shift<4>, __half, kRows> {
+  static DenseKernel<__half> kernel() { return dense_half<kRows>; }
+};
+
+template <typename Operation, typename Element>
+cudaError_t run_dense(const Call<Element>& c) {
+  const DenseKernel<Element> kernel =
+      c.plan.thread_rows == 8   ? DenseChoice<Operation, Element, 8>::kernel()
+      : c.plan.thread_rows == 4 ? DenseChoice<Operation, Element, 4>::kernel()
+                                : DenseChoice<Operation, Element, 2>::kernel();
+  const cudaError_t error = launch(kernel, c.blocks(), kDenseThreads, c.stream, c.shape,
+                                   c.plan.splits, c.x, c.w, c.epilogue, c.partial, c.y);
+  if (error != cudaSuccess || c.plan.splits.count == 1) return error;
+  const unsigned outputs = static_cast<unsigned>(c.shape.out_channels) * c.shape.positions;
+  return launch(combine_splits<Operation, Element>, (outputs - 1) / kCombineThreads + 1,
+                kCombineThreads, c.stream, c.shape, c.plan.splits.count,
+                static_cast<const float*>(c.partial), c.epilogue, c.y);
+}
+
+template <typename Operation, typename Element>
+cudaError_t run_depthwise(const Call<Element>& c) {
+  const Shape& s = c.shape;
+  const bool square = s.kernel_height == s.kernel_width && s.stride_height == s.stride_width &&
+                      s.dilation_height == 1 && s.dilation_width == 1;
+  const int variant = square ? 10 * s.kernel_height + s.stride_height : 0;
+  const auto kernel = variant == 31   ? depthwise_square<Operation, Element, 3, 1>
+                      : variant == 32 ? depthwise_square<Operation, Element, 3, 2>
+                      : variant == 51 ? depthwise_square<Operation, Element, 5, 1>
+                      : variant == 52 ? depthwise_square<Operation, Element, 5, 2>
+                                      : depthwise_any<Operation, Element>;
+  return launch(kernel, c.blocks(), kDepthwiseThreads, c.stream, s, c.x, c.w, c.epilogue, c.y);
+}
+
+template <typename Operation, typename Element>
+cudaError_t run_operation(const Call<Element>& c) {
+  if (c.plan.family == Family::kDepthwise) return run_depthwise<Operation>(c);
+  if (c.plan.family == Family::kDense) return run_dense<Operation>(c);
+  return launch(few_positions<Operation, Element>, c.blocks(), kLanes * kLaneRows, c.stream, c.shape,
+                c.x, c.w, c.epilogue, c.y);
+}
+
+template <typename Element>
+cudaError_t run_typed(const Problem& problem, const Tensors& tensors, int multiprocessors,
+                      void* workspace, cudaStream_t stream) {
+  const Call<Element> call = {kernel_shape(problem),
+                              make_plan(problem, multiprocessors),
+                              static_cast<const Element*>(tensors.x),
+                              static_cast<const unsigned*>(tensors.w),
+                              {tensors.scale, tensors.bias, static_cast<int>(problem.activation)},
+                              static_cast<float*>(workspace),
+                              static_cast<Element*>(tensors.y),
+                              stream};
+  if (call.shape.positions == 0) return cudaSuccess;
+  if (!is_shift(problem.kind)) return run_operation<Adder>(call);
+  return problem.weight_bits == 4 ? run_operation<Shift<4>>(call) : run_operation<Shift<8>>(call);
+}
+
+}  // namespace
+
+cudaError_t multiprocessors(int* count) noexcept {
+  int device = 0;
+  const cudaError_t error = cudaGetDevice(&device);
+  if (error != cudaSuccess) return error;
+  return cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device);
+}
+
+cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors, void* workspace,
+                cudaStream_t stream) noexcept {
+  return problem.type == DataType::kHalf
+             ? run_typed<__half>(problem, tensors, multiprocessors, workspace, stream)
+             : run_typed<float>(problem, tensors, multiprocessors, workspace, stream);
+}
+
+}  // namespace cuda
+}  // namespace shiftadd

@@ -1,0 +1,53 @@
+// CUDA C++'s keywords and built-in variables and functions, as far as the kernels use them.
+#ifndef SHIFTADD_TESTS_CPP_CUDA_BUILTINS_H_
+#define SHIFTADD_TESTS_CPP_CUDA_BUILTINS_H_
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#define __global__
+#define __device__
+#define __host__
+#define __launch_bounds__(...)
+// Blocks run one after the other, so one copy is enough; as a static it lies between red zones.
+#define __shared__ static
+
+#define threadIdx (cuda_host::coordinates().thread)
+#define blockIdx (cuda_host::coordinates().block)
+#define blockDim (cuda_host::coordinates().threads)
+
+namespace cuda_host {
+
+struct Index {
+  unsigned x;
+};
+
+struct Coordinates {
+  Index thread, block, threads;
+};
+
+// Of the CUDA thread that runs now.
+inline Coordinates& coordinates() {
+  static thread_local Coordinates coordinates;
+  return coordinates;
+}
+
+// Waits for all threads of the block; whether any of them brought a predicate other than 0.
+int barrier(int predicate);
+
+}  // namespace cuda_host
+
+inline void __syncthreads() { cuda_host::barrier(0); }
+inline int __syncthreads_or(int predicate) { return cuda_host::barrier(predicate); }
+
+inline float __uint_as_float(unsigned bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+using std::fabs;
+inline float fabsf(float x) { return std::fabs(x); }
+
+#endif  // SHIFTADD_TESTS_CPP_CUDA_BUILTINS_H_
