@@ -1,7 +1,8 @@
 // The CUDA kernels, built for the host, through the interface that a runtime's binding calls: random
 // convolutions in float32 and float16, arrays that end at a guard page, outputs that start as NaN, the
 // threads of a block in ascending and in descending order. Run by tests/test_cuda_kernels.py; prints one
-// line for each failure and exits 1 if there was any.
+// line for each failure and exits 1 if there was any. Arguments: the number of random cases (0: a few
+// fixed shapes and nothing else), and a seed.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -198,6 +199,31 @@ void test_limits() {
   }
 }
 
+// One shape for every kernel that has a barrier: all that the thread sanitizer has the time for.
+void test_few_shapes(std::mt19937& random) {
+  for (const OperatorKind kind : {OperatorKind::kShiftConv, OperatorKind::kAdderConv}) {
+    ConvAttributes a = test::same_attributes(3);
+    a.weight_bits = 4;
+    test_case(test::draw_case(random, kind, a, {1, 5, 6, 11}, 17), 1);
+    test_case(test::draw_case(random, kind, a, {1, 40, 2, 3}, 5), 4);
+    test_case(test::draw_case(random, kind, a, {1, 9, 2, 2}, 5), 1);
+  }
+}
+
+// Sums of few positions, alone and in groups.
+void test_few_positions(std::mt19937& random) {
+  for (const int64_t bits : {0, 4, 8}) {
+    const OperatorKind kind = bits == 0 ? OperatorKind::kAdderConv : OperatorKind::kShiftConv;
+    for (const int64_t group : {1, 3}) {
+      ConvAttributes a = test::same_attributes(1);
+      a.weight_bits = bits;
+      a.group = group;
+      const int64_t channels = group * draw(random, 2, 400), rows = group * draw(random, 1, 9);
+      test_case(test::draw_case(random, kind, a, {draw(random, 1, 4), channels, 1, 1}, rows), 1);
+    }
+  }
+}
+
 constexpr test::Sizes kSizes = {9, 12, 21, 40, 70, 40, 8, 4, 90};
 // What convolution.cu can launch.
 constexpr size_t kKernels = 60;
@@ -208,16 +234,21 @@ int main(int count, char** arguments) {
   const int cases = count > 1 ? std::atoi(arguments[1]) : 400;
   const unsigned seed = count > 2 ? std::strtoul(arguments[2], nullptr, 10) : std::random_device{}();
   std::mt19937 random(seed);
+  if (cases == 0) {
+    test_few_shapes(random);
+    return test::report(seed);
+  }
   for (int i = 0; i < cases; ++i) {
     test_case(test::draw_case(random, kSizes), static_cast<int>(draw(random, 1, 4)));
   }
   test_tiles(random);
   test_depthwise(random);
+  test_few_positions(random);
   test_large_halves(random);
   test_not_finite(random);
   test_workspace(random);
   test_limits();
-  expect(cases == 0 || cuda_host::launched().size() == kKernels,
+  expect(cuda_host::launched().size() == kKernels,
          "kernels launched: " + detail::text(cuda_host::launched().size()));
   return test::report(seed);
 }
