@@ -78,10 +78,12 @@ void test_tiles(std::mt19937& random) {
   for (const int64_t rows : {1, 15, 16, 17, 33, 64, 65}) {
     for (const int64_t bits : {0, 4, 8}) {
       const OperatorKind kind = bits == 0 ? OperatorKind::kAdderConv : OperatorKind::kShiftConv;
-      ConvAttributes a = test::same_attributes(1);
-      a.weight_bits = bits;
-      const int64_t channels = draw(random, 2, 40), height = draw(random, 3, 9);
-      test_case(test::draw_case(random, kind, a, {1, channels, height, 8}, rows), 1);
+      for (const int64_t kernel : {1, 3}) {
+        ConvAttributes a = test::same_attributes(kernel);
+        a.weight_bits = bits;
+        const int64_t channels = draw(random, 2, 40), height = draw(random, 3, 9);
+        test_case(test::draw_case(random, kind, a, {1, channels, height, 8}, rows), 1);
+      }
     }
   }
   for (const int64_t channels : {300, 2500}) {
@@ -226,7 +228,7 @@ void test_few_positions(std::mt19937& random) {
 
 constexpr test::Sizes kSizes = {9, 12, 21, 40, 70, 40, 8, 4, 90};
 // What convolution.cu can launch.
-constexpr size_t kKernels = 60;
+constexpr size_t kKernels = 78;
 
 }  // namespace
 

@@ -38,23 +38,29 @@ template <typename Element>
 using DenseKernel = void (*)(Shape, Splits, const Element*, const unsigned*, Epilogue, float*,
                              Element*);
 
-// The kernel for a tile's height: float32 arithmetic, but for half's 4-bit shift.
-template <typename Operation, typename Element, int kRows>
+// The dense kernel of a tile's height: float32 arithmetic, but for half's 4-bit shift.
+template <typename Operation, typename Element, typename Walk, int kRows>
 struct DenseChoice {
-  static DenseKernel<Element> kernel() { return dense<Operation, Element, kRows>; }
+  static DenseKernel<Element> kernel() { return dense<Operation, Element, Walk, kRows>; }
 };
 
-template <int kRows>
-struct DenseChoice<Shift<4>, __half, kRows> {
-  static DenseKernel<__half> kernel() { return dense_half<kRows>; }
+template <typename Walk, int kRows>
+struct DenseChoice<Shift<4>, __half, Walk, kRows> {
+  static DenseKernel<__half> kernel() { return dense_half<Walk, kRows>; }
 };
+
+template <typename Operation, typename Element, typename Walk>
+DenseKernel<Element> dense_kernel(int thread_rows) {
+  return thread_rows == 8   ? DenseChoice<Operation, Element, Walk, 8>::kernel()
+         : thread_rows == 4 ? DenseChoice<Operation, Element, Walk, 4>::kernel()
+                            : DenseChoice<Operation, Element, Walk, 2>::kernel();
+}
 
 template <typename Operation, typename Element>
 cudaError_t run_dense(const Call<Element>& c) {
   const DenseKernel<Element> kernel =
-      c.plan.thread_rows == 8   ? DenseChoice<Operation, Element, 8>::kernel()
-      : c.plan.thread_rows == 4 ? DenseChoice<Operation, Element, 4>::kernel()
-                                : DenseChoice<Operation, Element, 2>::kernel();
+      c.shape.taps == 1 ? dense_kernel<Operation, Element, ChannelWalk>(c.plan.thread_rows)
+                        : dense_kernel<Operation, Element, TapWalk>(c.plan.thread_rows);
   const cudaError_t error = launch(kernel, c.blocks(), kDenseThreads, c.stream, c.shape,
                                    c.plan.splits, c.x, c.w, c.epilogue, c.partial, c.y);
   if (error != cudaSuccess || c.plan.splits.count == 1) return error;

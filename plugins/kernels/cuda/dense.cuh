@@ -13,8 +13,8 @@ constexpr int kDenseSlice = 8;
 template <typename Operation>
 class DenseSlice {
  public:
-  template <typename Element>
-  __device__ void load(const Shape& s, const Window& window, const Element* x, TermWalk& walk,
+  template <typename Walk, typename Element>
+  __device__ void load(const Shape& s, const Window& window, const Element* x, Walk& walk,
                        const unsigned* row, int first_term) {
     words_.load(s, row, first_term);
 #pragma unroll
@@ -38,8 +38,9 @@ class DenseSlice {
   float x_[kDenseSlice];
 };
 
-// Blocks: tiles of positions x tiles of rows x groups x splits.
-template <typename Operation, typename Element, int kRows>
+// Blocks: tiles of positions x tiles of rows x groups x splits. Walk: TapWalk, or ChannelWalk for a 1x1
+// kernel.
+template <typename Operation, typename Element, typename Walk, int kRows>
 __global__ void __launch_bounds__(kDenseThreads)
     dense(Shape s, Splits splits, const Element* __restrict__ x, const unsigned* __restrict__ w,
           Epilogue epilogue, float* __restrict__ partial, Element* __restrict__ y) {
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(kDenseThreads)
   const TileIndex tile(s, splits, kTileRows);
   const Window window(s, tile.group, tile.position + thread);
   const unsigned* row = weight_row(s, tile, thread, kTileRows, w);
-  TermWalk walk(s, tile.first_term);
+  Walk walk(s, window, tile.first_term);
   DenseSlice<Operation> slice;
   float sums[kRows][8] = {};
 

@@ -21,7 +21,8 @@ constexpr float kWeightUnit = 1.0f / 64.0f;
 
 class HalfSlice {
  public:
-  __device__ void load(const Shape& s, const Window& window, const __half* x, TermWalk& walk,
+  template <typename Walk>
+  __device__ void load(const Shape& s, const Window& window, const __half* x, Walk& walk,
                        const unsigned* row, int first_term) {
     words_.load(s, row, first_term);
 #pragma unroll
@@ -106,8 +107,9 @@ __device__ void add_slice_in_float(const WRun (&w_lines)[kHalfSlice][kWRuns],
   }
 }
 
-// Blocks: tiles of positions x tiles of rows x groups x splits.
-template <int kRows>
+// Blocks: tiles of positions x tiles of rows x groups x splits. Walk: TapWalk, or ChannelWalk for a 1x1
+// kernel.
+template <typename Walk, int kRows>
 __global__ void __launch_bounds__(kDenseThreads)
     dense_half(Shape s, Splits splits, const __half* __restrict__ x,
                const unsigned* __restrict__ w, Epilogue epilogue, float* __restrict__ partial,
@@ -122,7 +124,7 @@ __global__ void __launch_bounds__(kDenseThreads)
   const TileIndex tile(s, splits, kTileRows);
   const Window window(s, tile.group, tile.position + thread);
   const unsigned* row = weight_row(s, tile, thread, kTileRows, w);
-  TermWalk walk(s, tile.first_term);
+  Walk walk(s, window, tile.first_term);
   HalfSlice slice;
   float sums[kRows][8] = {};
 

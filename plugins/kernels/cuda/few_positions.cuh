@@ -24,7 +24,7 @@ __device__ void sum_lane(const Shape& s, int channel, int lane, const Element* x
     const Window window(s, group, position);
     float sum = 0.0f;
     for (int word = lane; word < s.row_words; word += kLanes) {
-      TermWalk walk(s, word * Operation::kWordTerms);
+      TapWalk walk(s, window, word * Operation::kWordTerms);
 #pragma unroll
       for (int i = 0; i < Operation::kWordTerms; ++i) {
         sum = Operation::add(sum, to_float(walk.load(s, window, x)),

@@ -92,6 +92,14 @@ Shape kernel_shape(const Problem& problem) {
   s.terms = as_int(g.terms);
   s.row_words = as_int(row_words(problem));
   s.positions = as_int(positions(g));
+  s.row_span = s.kernel_width * s.dilation_width;
+  s.column_span = s.kernel_height * s.dilation_height;
+  // Modulo 2^32, as the indices that they are added to.
+  const unsigned to_first_column = static_cast<unsigned>((s.kernel_width - 1) * s.dilation_width);
+  const unsigned to_first_row = static_cast<unsigned>((s.kernel_height - 1) * s.dilation_height);
+  const unsigned width = static_cast<unsigned>(s.width);
+  s.row_step = static_cast<unsigned>(s.dilation_height) * width - to_first_column;
+  s.channel_step = static_cast<unsigned>(s.height) * width - to_first_row * width - to_first_column;
   return s;
 }
 

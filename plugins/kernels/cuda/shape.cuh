@@ -17,95 +17,97 @@ struct Shape {
   int terms;      // of one sum: group_channels * taps
   int row_words;  // 32-bit words of one row of W
   int positions;  // batch * out_height * out_width
+
+  // For walking through a window: what its rows and columns span, from the first element of one to that
+  // of the next, and the way in X from the last element of a row to the next row's first, and from a
+  // channel's last to the next channel's first.
+  int row_span, column_span;
+  unsigned row_step, channel_step;
 };
 
-// One output position, seen from X.
-class Window {
- public:
-  // Of a position that is out of range the window lies in the padding entirely.
+// One output position, seen from X: where its window begins, which may be in the padding.
+struct Window {
+  int top, left;
+  unsigned base;  // index in X of the window's first element; wraps where that lies in the padding
+
+  // Of a position that there is not, the window lies in the padding entirely.
   __device__ Window(const Shape& s, int group, int position) {
-    if (position >= s.positions) return;
     const int plane = s.out_height * s.out_width;
     const int image = position / plane;
-    const int row = position % plane / s.out_width;
-    const int column = position % s.out_width;
-    top_ = row * s.stride_height - s.pad_top;
-    left_ = column * s.stride_width - s.pad_left;
+    top = position % plane / s.out_width * s.stride_height - s.pad_top;
+    left = position % s.out_width * s.stride_width - s.pad_left;
     const unsigned first_plane = image * s.channels + group * s.group_channels;
-    base_ = (first_plane * s.height + static_cast<unsigned>(top_)) * s.width + left_;
-    taps_inside_ = 0;
-    int tap = 0;
-    for (int y = 0; y < s.kernel_height && tap < kMaskedTaps; ++y) {
-      for (int x = 0; x < s.kernel_width && tap < kMaskedTaps; ++x, ++tap) {
-        if (covers(s, y, x)) taps_inside_ |= 1u << tap;
-      }
-    }
-    in_range_ = true;
+    base = (first_plane * s.height + static_cast<unsigned>(top)) * s.width + left;
+    if (position >= s.positions) top = kFarAbove;
   }
 
-  // Whether the tap at (row, column) of the kernel lies in the image.
-  __device__ bool inside(const Shape& s, int row, int column) const {
-    const int tap = row * s.kernel_width + column;
-    if (tap < kMaskedTaps) return (taps_inside_ >> tap & 1u) != 0;
-    return in_range_ && covers(s, row, column);
+  // Whether the element so far below and right of the window's first lies in the image. (With `&`: a
+  // branch for each term would keep the loads from being under way at the same time.)
+  __device__ bool inside(const Shape& s, int below, int right) const {
+    return (static_cast<unsigned>(top + below) < static_cast<unsigned>(s.height)) &
+           (static_cast<unsigned>(left + right) < static_cast<unsigned>(s.width));
   }
-
-  // Index of the window's first element in X; wraps where that lies in the padding.
-  __device__ unsigned base() const { return base_; }
 
  private:
-  // A kernel of so many taps has its tests made once for all channels.
-  static constexpr int kMaskedTaps = 32;
-
-  __device__ bool covers(const Shape& s, int row, int column) const {
-    const int y = top_ + row * s.dilation_height;
-    const int x = left_ + column * s.dilation_width;
-    return y >= 0 && y < s.height && x >= 0 && x < s.width;
-  }
-
-  int top_ = 0;
-  int left_ = 0;
-  unsigned base_ = 0;
-  unsigned taps_inside_ = 0;
-  bool in_range_ = false;
+  // Further than any window reaches: plan.cu's largest extent is 2^28.
+  static constexpr int kFarAbove = -(1 << 30);
 };
 
-// The terms of a sum one after the other, in the order (channel, row, column) of W.
-class TermWalk {
+// The terms of a sum one after the other, in the order (channel, row, column) of W: how far each lies
+// from the window's first element.
+class TapWalk {
  public:
-  __device__ TermWalk(const Shape& s, int term)
-      : term_(term),
-        row_(term % s.taps / s.kernel_width),
-        column_(term % s.kernel_width),
+  __device__ TapWalk(const Shape& s, const Window&, int term)
+      : left_(s.terms - term),
+        below_(term % s.taps / s.kernel_width * s.dilation_height),
+        right_(term % s.kernel_width * s.dilation_width),
         offset_(static_cast<unsigned>(term / s.taps) * s.height * s.width +
-                static_cast<unsigned>(row_) * s.dilation_height * s.width +
-                static_cast<unsigned>(column_) * s.dilation_width) {}
+                static_cast<unsigned>(below_) * s.width + right_) {}
 
   // The term's value for a window: 0 in the padding and behind the last term.
   template <typename Element>
   __device__ Element load(const Shape& s, const Window& window, const Element* x) const {
-    if (term_ >= s.terms || !window.inside(s, row_, column_)) return Element(0.0f);
-    return x[window.base() + offset_];
+    const bool real = (left_ > 0) & window.inside(s, below_, right_);
+    return real ? x[window.base + offset_] : Element(0.0f);
   }
 
   __device__ void advance(const Shape& s) {
-    ++term_;
-    ++column_;
-    offset_ += s.dilation_width;
-    if (column_ < s.kernel_width) return;
-    column_ = 0;
-    ++row_;
-    offset_ += static_cast<unsigned>(s.dilation_height) * s.width -
-               static_cast<unsigned>(s.kernel_width) * s.dilation_width;
-    if (row_ < s.kernel_height) return;
-    row_ = 0;
-    offset_ += static_cast<unsigned>(s.height) * s.width -
-               static_cast<unsigned>(s.kernel_height) * s.dilation_height * s.width;
+    --left_;
+    right_ += s.dilation_width;
+    const bool row_ends = right_ == s.row_span;
+    below_ += row_ends ? s.dilation_height : 0;
+    const bool channel_ends = below_ == s.column_span;
+    offset_ += row_ends ? (channel_ends ? s.channel_step : s.row_step) : s.dilation_width;
+    right_ = row_ends ? 0 : right_;
+    below_ = channel_ends ? 0 : below_;
   }
 
  private:
-  int term_, row_, column_;
-  unsigned offset_;  // from the window's base
+  int left_;  // terms from this one on
+  int below_, right_;
+  unsigned offset_;
+};
+
+// The same where a window is one element: the next term lies a plane further.
+class ChannelWalk {
+ public:
+  __device__ ChannelWalk(const Shape& s, const Window& window, int term)
+      : left_(window.inside(s, 0, 0) ? s.terms - term : 0),
+        offset_(static_cast<unsigned>(term) * s.height * s.width) {}
+
+  template <typename Element>
+  __device__ Element load(const Shape&, const Window& window, const Element* x) const {
+    return left_ > 0 ? x[window.base + offset_] : Element(0.0f);
+  }
+
+  __device__ void advance(const Shape& s) {
+    --left_;
+    offset_ += s.channel_step;
+  }
+
+ private:
+  int left_;  // terms from this one on; none where the window lies in the padding
+  unsigned offset_;
 };
 
 // Index in Y of an output channel at a position.
