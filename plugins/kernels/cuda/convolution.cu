@@ -17,8 +17,6 @@ static_assert(static_cast<int>(Activation::kNone) == kNoActivation &&
                   static_cast<int>(Activation::kHardswish) == kHardswish,
               "the kernels number the activations as the contract does");
 
-constexpr unsigned kCombineThreads = 128;
-
 // One call of `run`, with its pointers typed.
 template <typename Element>
 struct Call {

@@ -15,6 +15,7 @@ namespace cuda {
 
 constexpr int kDenseThreads = 64;
 constexpr int kDensePositions = 64;  // of a tile
+constexpr int kCombineThreads = 128;
 
 // How many rows of W a tile has.
 __host__ __device__ constexpr int dense_rows(int thread_rows) { return 8 * thread_rows; }
@@ -125,10 +126,11 @@ __device__ void write_sums(const Shape& s, const TileIndex& tile, const Splits& 
 
 // Adds the partial sums of a dense kernel's splits, always in the same order: one thread an output.
 template <typename Operation, typename Element>
-__global__ void combine_splits(Shape s, int splits, const float* __restrict__ partial,
-                               Epilogue epilogue, Element* __restrict__ y) {
+__global__ void __launch_bounds__(kCombineThreads)
+    combine_splits(Shape s, int splits, const float* __restrict__ partial, Epilogue epilogue,
+                   Element* __restrict__ y) {
   const unsigned outputs = static_cast<unsigned>(s.out_channels) * s.positions;
-  const unsigned output = blockIdx.x * blockDim.x + threadIdx.x;
+  const unsigned output = blockIdx.x * kCombineThreads + threadIdx.x;
   if (output >= outputs) return;
   float sum = 0.0f;
   for (int split = 0; split < splits; ++split) {

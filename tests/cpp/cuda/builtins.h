@@ -15,7 +15,6 @@
 
 #define threadIdx (cuda_host::coordinates().thread)
 #define blockIdx (cuda_host::coordinates().block)
-#define blockDim (cuda_host::coordinates().threads)
 
 namespace cuda_host {
 
@@ -24,7 +23,7 @@ struct Index {
 };
 
 struct Coordinates {
-  Index thread, block, threads;
+  Index thread, block;
 };
 
 // Of the CUDA thread that runs now.

@@ -53,7 +53,6 @@ class Block {
     while (fibers_.size() < threads) fibers_.emplace_back(new Fiber);
     thread_ = &thread;
     coordinates().block.x = block;
-    coordinates().threads.x = threads;
     for (unsigned i = 0; i < threads; ++i) fibers_[i]->started = fibers_[i]->finished = false;
     size_t finished = 0;
     while (finished == 0) {

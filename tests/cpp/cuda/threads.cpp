@@ -31,7 +31,7 @@ void run_block(unsigned number, unsigned threads, const std::function<void()>& t
   std::vector<std::thread> all;
   for (unsigned i = 0; i < threads; ++i) {
     all.emplace_back([&, i] {
-      coordinates() = {{i}, {number}, {threads}};
+      coordinates() = {{i}, {number}};
       thread();
     });
   }
