@@ -51,8 +51,13 @@ def _check_version(model: onnx.ModelProto, editor: Editor) -> None:
         raise ValueError(f"opset_import of {DOMAIN} must be {CONTRACT_VERSION}, got {versions}")
 
 
+def operator_attributes(op_type: str) -> set[str]:
+    """Names of the attributes that each ShiftConv or AdderConv node has, all of them."""
+    return set(_TYPES) - (set() if op_type == "ShiftConv" else {"weight_bits"})
+
+
 def _check_attributes(node: onnx.NodeProto) -> None:
-    wanted = set(_TYPES) - (set() if node.op_type == "ShiftConv" else {"weight_bits"})
+    wanted = operator_attributes(node.op_type)
     given = {entry.name: entry for entry in node.attribute}
     if set(given) != wanted:
         _refuse(node, "attributes", sorted(wanted), sorted(given))

@@ -19,6 +19,7 @@ from export.onnx_export import (
     shapes,
     standard,
     symbolic,
+    tensorrt82,
 )
 
 Target = Literal["jetson-nano", "portable", "standard"]
@@ -44,8 +45,8 @@ def export_model(
             operators only.
         checkpoint_sha256: of the file the weights are from, "" for none.
 
-    Raises ValueError for an unknown target, for a layer whose weights no code holds, and where a
-    value gets no shape.
+    Raises ValueError for an unknown target, for a layer whose weights no code holds, where a
+    value gets no shape, and, for "jetson-nano", for what TensorRT 8.2 does not take.
     """
     if target not in TARGETS:
         raise ValueError(f"unknown target {target!r}; known targets: {', '.join(TARGETS)}")
@@ -58,7 +59,9 @@ def export_model(
         model = fuse.fuse_activations(model)
     model = shapes.infer(naming.name_weights(model))
     check.check_model(model)
-    if target != "jetson-nano":
+    if target == "jetson-nano":
+        tensorrt82.check_model(model)
+    else:
         model = functions.add_bodies(model)
     if target == "standard":
         model = standard.inline(model)
