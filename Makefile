@@ -11,6 +11,12 @@ OUT ?= build/models
 CHECKPOINT ?=
 DATA ?=
 IMAGE ?=
+BACKEND ?= onnxruntime
+PRECISION ?=
+WORKSPACE ?=
+# Builds engines: TensorRT and PyCUDA belong to the system of a Jetson, and not to .venv.
+ENGINE_PYTHON ?= python3
+CMAKE_ARGS ?=
 ARGS ?=
 
 VENV := .venv
@@ -23,30 +29,35 @@ PEERS_READY := $(PEERS_VENV)/.ready
 # minutes, is kept there too.
 ZIG := ZIG_PYTHON="$(CURDIR)/$(PY)" ZIG_GLOBAL_CACHE_DIR="$(CURDIR)/$(VENV)/zig-cache"
 LIBRARY := build/plugins/libshiftadd_ort.so
+TENSORRT_LIBRARY := build/plugins/libshiftadd_tensorrt.so
 NANO_LIBRARY := build/plugins/jetson-nano/libshiftadd_ort.so
 # A library for another machine is built where TARGET asks for it; the exporter's default does not.
 PLUGINS := $(if $(filter file,$(origin TARGET)),$(LIBRARY),$(if $(filter jetson-nano,$(TARGET)),$(NANO_LIBRARY),no-such-plugins))
 # The exporter puts the target into the names of all but the default's files.
 SUFFIX := $(if $(filter jetson-nano,$(TARGET)),,.$(TARGET))
 MODEL_FILE ?= $(OUT)/$(MODEL)$(SUFFIX).onnx
+# A board that builds engines cannot export: there the file is taken as it was brought.
+ENGINE_MODEL := $(if $(wildcard $(READY)),$(MODEL_FILE),$(if $(wildcard $(MODEL_FILE)),,$(MODEL_FILE)))
 # Says which CHECKPOINT the exported file is of; empty for the shipped weights.
 STAMP := $(OUT)/.$(MODEL)$(SUFFIX).checkpoint
-PLUGIN_SOURCES := $(shell find plugins -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt -o -name exports.map)
+GPU_SOURCES := $(shell find plugins/tensorrt plugins/kernels/cuda plugins/include -type f) $(wildcard plugins/cmake/tensorrt.cmake plugins/exports_tensorrt.map plugins/CMakeLists.txt)
+PLUGIN_SOURCES := $(filter-out $(wildcard plugins/tensorrt/* plugins/kernels/cuda/*),$(shell find plugins -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt -o -name exports.map))
 EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors')
 # A photograph that scikit-image carries: Chelsea the cat.
 PHOTO = $(shell $(PY) -c 'import skimage.data, pathlib; print(pathlib.Path(skimage.data.__file__).with_name("chelsea.png"))')
 
-.PHONY: help setup export plugins infer validate evaluate train demo test lint clean bench bench-a57 no-such-plugins need-IMAGE need-DATA FORCE
+.PHONY: help setup export plugins tensorrt-plugins engine infer validate evaluate train demo test lint clean bench bench-a57 gpu-occupancy test-gpu bench-gpu no-such-plugins need-IMAGE need-DATA FORCE
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: MODEL=$(MODEL) TARGET=jetson-nano|portable|standard OUT=$(OUT)"
+	@echo "             BACKEND=onnxruntime|tensorrt PRECISION=fp16|fp32|int8 WORKSPACE=MiB ENGINE_PYTHON=$(ENGINE_PYTHON)"
 	@echo "             CHECKPOINT=file IMAGE=file DATA=folder-or-zip ARGS=\"more options\" PYTHON=$(PYTHON) PEERS=1"
 
 setup: $(READY)  ## make .venv with everything that is needed, pinned
 
-$(READY): requirements.txt requirements-dev.txt
+$(READY): requirements.txt requirements-dev.txt requirements-nvidia.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo "setup: $(PYTHON) is missing or older than 3.10; set PYTHON=/path/to/python3.10 or newer" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
@@ -54,6 +65,7 @@ $(READY): requirements.txt requirements-dev.txt
 	@echo "setup: making $(VENV) (some minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-nvidia.txt
 	@touch $@
 
 plugins: $(PLUGINS)  ## build the operator library for this machine, or TARGET=jetson-nano
@@ -77,6 +89,17 @@ $(NANO_LIBRARY): $(READY) $(PLUGIN_SOURCES) plugins/cmake/jetson-nano.cmake
 	@echo "plugins: cross-building for the Jetson Nano (some minutes the first time)"
 	$(call build-library,build/cmake-jetson-nano,$(ZIG),-DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/plugins/cmake/jetson-nano.cmake")
 
+tensorrt-plugins: $(TENSORRT_LIBRARY)  ## build the plugin library with this machine's CUDA and TensorRT (TENSORRT_ROOT, CMAKE_ARGS)
+
+# On a board, which has no .venv, by its own CMake: 3.10 on a Jetson Nano.
+$(TENSORRT_LIBRARY): $(GPU_SOURCES)
+	@export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; command -v cmake >/dev/null || { \
+	  echo "tensorrt-plugins: no cmake; install it (apt-get install cmake)" >&2; exit 2; }; \
+	  mkdir -p build/cmake-tensorrt && cd build/cmake-tensorrt && \
+	  cmake ../../plugins -DCMAKE_BUILD_TYPE=Release -DSHIFTADD_TENSORRT=ON -DSHIFTADD_ONNXRUNTIME=OFF $(CMAKE_ARGS) >/dev/null && \
+	  cmake --build . -- --no-print-directory -j$$(nproc)
+	@touch $@
+
 no-such-plugins:
 	@echo "plugins: TARGET is jetson-nano, or left out for this machine; got $(TARGET)" >&2; exit 2
 
@@ -91,8 +114,11 @@ $(OUT)/$(MODEL)$(SUFFIX).onnx: $(READY) $(EXPORT_SOURCES) $(if $(CHECKPOINT)$(sh
 infer: need-IMAGE $(MODEL_FILE) $(LIBRARY)  ## classify IMAGE with MODEL
 	@$(PY) runtime/infer.py $(MODEL_FILE) "$(IMAGE)" $(ARGS)
 
-validate: $(MODEL_FILE) $(LIBRARY)  ## compare MODEL's file with PyTorch, layer by layer; report in build/reports/
-	@$(PY) -m export.validation $(MODEL) --model-file $(MODEL_FILE) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+engine: $(ENGINE_MODEL) tensorrt-plugins  ## build MODEL's TensorRT engine for this machine's GPU, in build/engines/ (PRECISION, WORKSPACE)
+	@$(ENGINE_PYTHON) runtime/build_engine.py $(MODEL_FILE) $(if $(PRECISION),--precision "$(PRECISION)") $(if $(WORKSPACE),--workspace "$(WORKSPACE)") $(ARGS)
+
+validate: $(MODEL_FILE) $(if $(filter tensorrt,$(BACKEND)),tensorrt-plugins,$(LIBRARY))  ## compare MODEL's file with PyTorch, layer by layer (BACKEND); report in build/reports/
+	@$(PY) -m export.validation $(MODEL) --model-file $(MODEL_FILE) --backend "$(BACKEND)" $(if $(PRECISION),--precision "$(PRECISION)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 evaluate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## top-1 and top-5 of MODEL over DATA, an ImageFolder (folder or zip)
 	@$(PY) runtime/evaluate.py $(MODEL_FILE) "$(DATA)" $(ARGS)
@@ -114,6 +140,15 @@ $(PEERS_READY): requirements-peers.txt
 
 bench-a57: $(READY)  ## inner loops of the NEON kernels through llvm-mca's model of a Cortex-A57
 	@$(ZIG) $(PY) -m device_scripts.bench_a57 $(ARGS)
+
+gpu-occupancy: $(READY)  ## registers, spills and resident warps of the CUDA kernels on the boards' GPUs, without one
+	@$(PY) -m device_scripts.gpu_occupancy $(ARGS)
+
+test-gpu: $(READY)  ## the CUDA kernels on this machine's NVIDIA GPU, against float64 and PyTorch (needs nvcc)
+	@$(PY) -m pytest tests/gpu $(ARGS)
+
+bench-gpu: $(READY)  ## the CUDA kernels against cuDNN and a plain adder kernel (needs nvcc); build/reports/bench-gpu/
+	@$(PY) -m device_scripts.gpu $(ARGS)
 
 need-IMAGE:
 	@test -n "$(IMAGE)" || { echo "set IMAGE=file-or-folder" >&2; exit 2; }

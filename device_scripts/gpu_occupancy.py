@@ -25,9 +25,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from device_scripts import nvidia, nvrtc
-from export.files import replace_file
 from runtime.commandline import FINE, Parser, leave
 from runtime.errors import ShiftAddError
+from runtime.files import replace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cuda"
@@ -283,8 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     kernels = measure_all()
     text = report(kernels)
     numbers = json.dumps([asdict(kernel) for kernel in kernels], indent=1) + "\n"
-    replace_file(options.out / "occupancy.md", text.encode(), "report")
-    replace_file(options.out / "occupancy.json", numbers.encode(), "report")
+    replace(options.out / "occupancy.md", text.encode(), "report")
+    replace(options.out / "occupancy.json", numbers.encode(), "report")
     print(text, end="")
     return FINE
 

@@ -1,6 +1,7 @@
 """Inference on the device: `load` a model, `classify` images.
 
-Runs on Python 3.6 with NumPy, Pillow and ONNX Runtime 1.10, and on all that is newer.
+Runs on Python 3.6 with NumPy, Pillow and ONNX Runtime 1.10, or TensorRT 8.2 and PyCUDA for engines,
+and on all that is newer.
 """
 
 import os
@@ -24,14 +25,23 @@ def load(
     library: Optional[str] = None,
     threads: Optional[int] = None,
 ) -> "Session":
-    """Loads the exported model at `path` and runs it once on a blank image.
+    """Loads the model at `path` and runs it once on a blank image.
 
-    `library` is the operator library's path (searched for when None), `threads` the number of CPU
-    threads a run may use (the engine's own choice when None).
+    A file that ends in .engine or .plan is one of TensorRT's and runs on the GPU, any other an ONNX
+    model and runs on the CPU. `library` is the path of the operator library, or of an engine's
+    plugin library (searched for when None), `threads` the number of CPU threads a run may use
+    (ONNX Runtime's own choice when None; an engine computes on none).
 
     Raises runtime.errors.ModelError, whose text is one line, when the model cannot be run.
     """
     # The engine is imported only when a model asks for it: a device may have just one.
+    from runtime.engine_file import is_engine
+
+    path = os.fspath(path)
+    if is_engine(path):
+        from runtime import tensorrt_backend
+
+        return tensorrt_backend.load(path, library)
     from runtime import onnxruntime_backend
 
-    return onnxruntime_backend.load(os.fspath(path), library, threads)
+    return onnxruntime_backend.load(path, library, threads)

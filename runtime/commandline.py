@@ -38,12 +38,14 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a model is run."""
     parser.add_argument(
         "--threads", type=positive, metavar="N",
-        help="CPU threads one run may use (default: the engine's choice, one a core)",
+        help="CPU threads one run of an ONNX model may use (default: ONNX Runtime's choice, one a "
+        "core)",
     )  # fmt: skip
     parser.add_argument(
         "--library", metavar="PATH",
         help="the operator library (default: $SHIFTADD_ORT_LIBRARY, libshiftadd_ort.so beside "
-        "the runtime package, or build/plugins/ of the checkout)",
+        "the runtime package, or build/plugins/ of the checkout; for an engine likewise with "
+        "$SHIFTADD_TENSORRT_LIBRARY and libshiftadd_tensorrt.so)",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy over labelled images: `python runtime/evaluate.py MODEL.onnx DATA`.
+"""Top-1 and top-5 accuracy over labelled images: `python runtime/evaluate.py MODEL DATA`.
 
 Exit codes: 0 fine; 1 some images could not be read, the others count; 2 bad usage, a model or a
 data set that cannot be used, or no image that could be read.
@@ -80,7 +80,10 @@ def _parser() -> commandline.Parser:
     parser = commandline.Parser(
         prog="evaluate.py", description="Measures a model's accuracy over labelled images."
     )
-    parser.add_argument("model", metavar="MODEL.onnx", help="a model written by `make export`")
+    parser.add_argument(
+        "model", metavar="MODEL.onnx|MODEL.engine",
+        help="a model written by `make export`, or an engine written by `make engine`",
+    )  # fmt: skip
     parser.add_argument(
         "data", metavar="DATA", help="a folder or a zip with images at class_name/file"
     )

@@ -1,4 +1,4 @@
-"""Names what is on photos: `python runtime/infer.py MODEL.onnx IMAGE [IMAGE|DIR ...]`.
+"""Names what is on photos: `python runtime/infer.py MODEL IMAGE [IMAGE|DIR ...]`.
 
 Exit codes: 0 fine; 1 some images failed, the others are classified; 2 bad usage, a model that
 cannot be used, or no image that could be classified.
@@ -63,7 +63,10 @@ def _parser() -> commandline.Parser:
     parser = commandline.Parser(
         prog="infer.py", description="Classifies images with an exported model."
     )
-    parser.add_argument("model", metavar="MODEL.onnx", help="a model written by `make export`")
+    parser.add_argument(
+        "model", metavar="MODEL.onnx|MODEL.engine",
+        help="a model written by `make export`, or an engine written by `make engine`",
+    )  # fmt: skip
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE|DIR",
         help="an image, or a folder whose images are all taken",

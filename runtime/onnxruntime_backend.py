@@ -15,7 +15,7 @@ from runtime.errors import ModelError, one_line
 from runtime.metadata import Metadata, parse
 from runtime.native_stderr import NativeStderr
 from runtime.onnx_header import read_metadata
-from runtime.session import Session
+from runtime.session import INPUT, OUTPUT, Session
 
 try:
     import onnxruntime  # type: ignore[import-untyped]
@@ -24,7 +24,6 @@ except ImportError as missing:
         "onnxruntime cannot be imported ({}): pip install onnxruntime".format(one_line(missing))
     ) from missing
 
-INPUT, OUTPUT = "input", "logits"
 # ONNX Runtime also logs what it raises; the exception's text is the one line that is shown.
 _FATAL_ONLY = 4
 
@@ -115,7 +114,9 @@ def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
         raise ModelError(
             "needs the operator library for {}, and no {} was found: build it with "
             "`make plugins`, or point to it with --library or {}".format(
-                " and ".join(metadata.operators), operator_library.NAME, operator_library.VARIABLE
+                " and ".join(metadata.operators),
+                operator_library.ONNXRUNTIME.name,
+                operator_library.ONNXRUNTIME.variable,
             )
         )
     try:

@@ -11,6 +11,9 @@ from runtime.errors import ModelError
 from runtime.metadata import Metadata
 from runtime.preprocess import batch
 
+INPUT, OUTPUT = "input", "logits"
+"""The names that the exporter gives a model's tensors."""
+
 
 class Prediction(NamedTuple):
     """One class of a result: its name, its index, and its softmax probability in [0, 1]."""
@@ -62,6 +65,15 @@ class Session(ABC):
     def warm_up(self) -> None:
         """Runs a black image once, so that what can only fail in a run fails at load."""
         self.run(np.zeros((1,) + self.metadata.input_size, dtype=np.float32))
+
+    def close(self) -> None:  # noqa: B027 - a backend whose memory Python frees has nothing to do
+        """Gives back what the engine holds; the session cannot run any more. May be repeated."""
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @abstractmethod
     def _execute(self, images: FloatArray) -> FloatArray:

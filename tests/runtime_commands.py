@@ -26,8 +26,9 @@ def interpreter(name: str) -> Path:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment with UTF-8 pipes, without a library of the user's."""
-    inherited = {key: value for key, value in os.environ.items() if key != "SHIFTADD_ORT_LIBRARY"}
+    """This process's environment with UTF-8 pipes, without libraries of the user's."""
+    libraries = ("SHIFTADD_ORT_LIBRARY", "SHIFTADD_TENSORRT_LIBRARY")
+    inherited = {key: value for key, value in os.environ.items() if key not in libraries}
     return {**inherited, "PYTHONIOENCODING": "utf-8", **variables}
 
 
@@ -47,14 +48,16 @@ def run(
 
 
 @contextmanager
-def interruptible(arguments: list[str], stderr: int) -> Iterator["subprocess.Popen[bytes]"]:
+def interruptible(
+    arguments: list[str], stderr: int, **variables: str
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A command that SIGINT reaches, as from a terminal, and that outlives no failed test.
 
     What a shell starts in the background ignores SIGINT, and so does all that it starts: the tests
     would wait for ever there.
     """
     process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=stderr, env=environment(),
+        arguments, stdout=subprocess.PIPE, stderr=stderr, env=environment(**variables),
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     with process:

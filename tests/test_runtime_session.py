@@ -130,7 +130,7 @@ def test_a_missing_engine_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A place for the runtime package where no operator library lies around."""
-    monkeypatch.delenv(library.VARIABLE, raising=False)
+    monkeypatch.delenv(library.ONNXRUNTIME.variable, raising=False)
     monkeypatch.setattr(library, "_BESIDE", str(tmp_path))
     return tmp_path
 
@@ -139,7 +139,7 @@ def test_a_model_that_needs_a_missing_library_says_how_to_get_it(
     no_library: Path, rng: np.random.Generator
 ) -> None:
     message = refusal(shift(no_library / "m.onnx", rng)[0])
-    for part in ("ShiftConv", "make plugins", "--library", library.VARIABLE):
+    for part in ("ShiftConv", "make plugins", "--library", library.ONNXRUNTIME.variable):
         assert part in message
 
 
@@ -185,8 +185,8 @@ def test_the_library_is_searched_in_order(
 ) -> None:
     assert library.find() is None
     candidates = [
-        no_library / "build" / "plugins" / library.NAME,
-        no_library / library.NAME,
+        no_library / "build" / "plugins" / library.ONNXRUNTIME.name,
+        no_library / library.ONNXRUNTIME.name,
         no_library / "variable.so",
         no_library / "named.so",
     ]
@@ -194,7 +194,7 @@ def test_the_library_is_searched_in_order(
     for candidate in candidates:
         candidate.touch()
         if candidate.name == "variable.so":
-            monkeypatch.setenv(library.VARIABLE, str(candidate))
+            monkeypatch.setenv(library.ONNXRUNTIME.variable, str(candidate))
         named = str(candidate) if candidate.name == "named.so" else None
         assert library.find(named) == str(candidate)
 
@@ -202,7 +202,7 @@ def test_the_library_is_searched_in_order(
 def test_a_variable_that_names_nothing_is_refused(
     no_library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(library.VARIABLE, str(no_library / "gone.so"))
+    monkeypatch.setenv(library.ONNXRUNTIME.variable, str(no_library / "gone.so"))
     with pytest.raises(ModelError, match=r"gone\.so \(from SHIFTADD_ORT_LIBRARY\)"):
         library.find()
 
@@ -222,7 +222,7 @@ def test_custom_operators_run_in_the_library(
 def test_the_library_is_found_beside_a_deployed_package(
     no_library: Path, rng: np.random.Generator, operator_library: Path
 ) -> None:
-    shutil.copy(operator_library, no_library / library.NAME)
+    shutil.copy(operator_library, no_library / library.ONNXRUNTIME.name)
     session = runtime.load(shift(no_library / "m.onnx", rng)[0])
     assert session.metadata.operators == ("ShiftConv",)
 

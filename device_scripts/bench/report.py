@@ -15,7 +15,7 @@ from device_scripts.bench.layers import NAMED, Layer
 from device_scripts.bench.models import ORT, Comparison
 from device_scripts.bench.peak import PEAKS
 from device_scripts.bench.timing import Times
-from export.files import replace_file
+from runtime.files import replace
 
 COMPARISONS = (
     ("ShiftConv", "Conv"),
@@ -189,12 +189,12 @@ def write_report(report: Report, folder: Path) -> str:
         for each in report.comparisons
     ]
     document = json.dumps({"machine": report.machine, "layers": layers, "models": models})
-    replace_file(folder / "bench.md", text.encode(), "table")
-    replace_file(folder / "bench.json", document.encode(), "times")
+    replace(folder / "bench.md", text.encode(), "table")
+    replace(folder / "bench.json", document.encode(), "times")
     if report.rows:
-        replace_file(folder / "bench.png", _png(layer_chart(report.rows)), "chart")
+        replace(folder / "bench.png", _png(layer_chart(report.rows)), "chart")
     if report.comparisons:
-        replace_file(folder / "models.png", _png(model_chart(report.comparisons)), "chart")
+        replace(folder / "models.png", _png(model_chart(report.comparisons)), "chart")
     return text
 
 

@@ -19,9 +19,9 @@ from device_scripts.bench.timing import ROUNDS, Times, race
 from device_scripts.gpu.contestant import Contestant
 from device_scripts.gpu.library import REPOSITORY, Convolution
 from device_scripts.gpu.tensors import Array, GpuLibrary
-from export.files import replace_file
 from export.onnx_export.codec import pack
 from runtime.commandline import FINE, Parser, leave, positive, show
+from runtime.files import replace
 
 COLUMNS = ("ShiftConv", "AdderConv", "ShiftConv fp16", "AdderConv fp16")
 PEERS = {
@@ -69,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for layer in tqdm(layers, desc="bench-gpu", unit="layer", disable=None, leave=False)
     ]
     report = _report(rows)
-    replace_file(options.out / "gpu.md", report.encode(), "the table")
+    replace(options.out / "gpu.md", report.encode(), "table")
     times = [{"layer": asdict(row.layer), **_seconds(row)} for row in rows]
-    replace_file(options.out / "gpu.json", json.dumps(times, indent=1).encode(), "the times")
+    replace(options.out / "gpu.json", json.dumps(times, indent=1).encode(), "times")
     show(report)
     show(f"written to {options.out}")
     return FINE

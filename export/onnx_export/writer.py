@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from export.files import replace_file
+from runtime.files import replace
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> int:
@@ -16,5 +16,5 @@ def write_model(model: onnx.ModelProto, path: Path) -> int:
     line, where the file cannot be written; an older one is then left as it was.
     """
     content = model.SerializeToString(deterministic=True)
-    replace_file(path, content, "model")
+    replace(path, content, "model")
     return len(content)

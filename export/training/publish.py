@@ -22,12 +22,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from export.files import replace_file
 from export.models import MODELS, ModelSpec
 from export.models.complexity import Complexity, measure
 from export.operators import ShiftConv2d, round_to_power_of_two
 from export.training.train import Recipe, TrainingError, load_training_state, restore
 from runtime.commandline import FINE, Parser, leave, show
+from runtime.files import replace
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -170,8 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = evaluate(spec, weights, options.test)
     cost = measure(spec.build(), spec.input_size)
     text = card(spec, cost, recipe, report, len(weights))
-    replace_file(spec.weights, weights, "weights")
-    replace_file(spec.weights.with_suffix(".md"), text.encode(), "card")
+    replace(spec.weights, weights, "weights")
+    replace(spec.weights.with_suffix(".md"), text.encode(), "card")
     show(f"{spec.weights}: top-1 {report['top1']:.2%} of {report['images']:,}")
     return FINE
 

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from export.checkpoint import load_model
-from export.files import replace_file
 from export.models import MODELS, find_model
 from export.training.data import (
     Normalize,
@@ -40,6 +39,7 @@ from export.training.data import (
 )
 from runtime.commandline import FINE, Parser, leave
 from runtime.errors import DataError, ShiftAddError, one_line, reason
+from runtime.files import replace
 
 _SETTLING_IMAGES = 12_800  # a hundred batches
 
@@ -178,9 +178,9 @@ class Trainer:
             },
             buffer,
         )
-        replace_file(self._checkpoint, buffer.getvalue(), "checkpoint")
+        replace(self._checkpoint, buffer.getvalue(), "checkpoint")
         weights = {k: v.contiguous().cpu() for k, v in self.model.state_dict().items()}
-        replace_file(self.out / "model.safetensors", save(weights), "weights")
+        replace(self.out / "model.safetensors", save(weights), "weights")
 
     def run(self) -> None:
         """Trains to the recipe's last epoch."""

@@ -5,11 +5,13 @@ Exit codes: 0 all is within tolerance; 1 a tolerance is broken; 2 bad usage or b
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import platform
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,9 +20,11 @@ import torch
 from export.checkpoint import load_model
 from export.models import MODELS
 from export.validation import rows
+from export.validation.backend import BackendFactory
 from export.validation.compare import InputResult, compare
 from export.validation.exported import ExportedModel
 from export.validation.inputs import random_inputs, real_inputs
+from export.validation.onnxruntime_backend import OnnxRuntimeBackend
 from export.validation.reference import Reference
 from export.validation.report import write_report
 from runtime.commandline import (
@@ -36,19 +40,23 @@ from runtime.commandline import (
 from runtime.errors import ModelError
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "Pillow")
+_BACKENDS = ("onnxruntime", "tensorrt")
+_PRECISIONS = ("fp32", "fp16")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.precision and options.backend != "tensorrt":
+        parser.error("--precision: ONNX Runtime computes in fp32; choose --backend tensorrt")
     if options.model not in MODELS:
         complain(f"unknown model {options.model!r}; known models: {', '.join(MODELS)}")
         return BAD_INPUT
     path = options.model_file or _REPOSITORY / "build" / "models" / f"{options.model}.onnx"
     if not path.is_file():
         raise ModelError(f"{path}: no such file: write it with `make export MODEL={options.model}`")
-    exported = ExportedModel(path, options.library)
+    exported = ExportedModel(path, options.library, _backend(options))
     network, checkpoint_sha256 = load_model(options.model, options.checkpoint)
     _check_origin(exported, options.model, checkpoint_sha256)
     # Layer by layer there is too little to do for threads to be worth their waiting.
@@ -60,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "real": real_inputs(options.images, options.count, metadata),
     }
     results = compare(exported, Reference(network, metadata.input_size), inputs)
-    report = options.report_dir / f"{path.stem}-validation.html"
+    report = options.report_dir / f"{path.stem}-validation{_suffix(options)}.html"
     facts = _facts(exported, checkpoint_sha256, seed, options.images)
     write_report(report, f"{path.name} against PyTorch", facts, results)
     _show(results, report)
@@ -70,8 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m export.validation",
-        description="Compares an exported model, run by ONNX Runtime with the operator library, "
-        "with PyTorch: end to end and layer by layer, on random and on real images.",
+        description="Compares an exported model, run by ONNX Runtime with the operator library or "
+        "by TensorRT with the plugin library, with PyTorch: end to end and layer by layer, on "
+        "random and on real images.",
     )
     parser.add_argument("model", metavar="MODEL", help="a model's name: " + ", ".join(MODELS))
     parser.add_argument(
@@ -79,6 +88,17 @@ def _parser() -> Parser:
         type=Path,
         metavar="FILE",
         help="the exported file (default: build/models/MODEL.onnx of the checkout)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=_BACKENDS,
+        default=_BACKENDS[0],
+        help="what runs the file (default: %(default)s; tensorrt needs a GPU, and builds engines)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=_PRECISIONS,
+        help="what TensorRT computes in (default: fp32)",
     )
     parser.add_argument(
         "--checkpoint",
@@ -118,9 +138,25 @@ def _parser() -> Parser:
         "--library",
         metavar="PATH",
         help="the operator library (default: $SHIFTADD_ORT_LIBRARY, or build/plugins/ of the "
-        "checkout)",
+        "checkout), or TensorRT's plugin library ($SHIFTADD_TENSORRT_LIBRARY likewise)",
     )
     return parser
+
+
+def _backend(options: argparse.Namespace) -> BackendFactory:
+    if options.backend == "onnxruntime":
+        return OnnxRuntimeBackend
+    # Imported only where it is asked for: few machines have TensorRT.
+    from export.validation.tensorrt_backend import TensorRtBackend
+
+    return partial(TensorRtBackend, precision=options.precision or _PRECISIONS[0])
+
+
+def _suffix(options: argparse.Namespace) -> str:
+    """What tells a report from that of ONNX Runtime."""
+    if options.backend == "onnxruntime":
+        return ""
+    return f"-tensorrt-{options.precision or _PRECISIONS[0]}"
 
 
 def _check_origin(exported: ExportedModel, model: str, checkpoint_sha256: str) -> None:
@@ -143,8 +179,9 @@ def _weights(sha256: str) -> str:
 def _facts(
     exported: ExportedModel, checkpoint_sha256: str, seed: int, images: Sequence[str]
 ) -> dict[str, str]:
-    library = Path(exported.library) if exported.library else None
-    metadata = exported.metadata
+    backend, metadata = exported.backend, exported.metadata
+    library = Path(backend.library) if backend.library else None
+    packages = ("torch", "onnx", *backend.packages, "numpy", "Pillow")
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "file": str(exported.path),
@@ -152,22 +189,24 @@ def _facts(
         "target": metadata.target,
         "contract version": str(metadata.contract_version),
         "weights' SHA-256": checkpoint_sha256 or "none: fresh weights",
+        **backend.facts(),
         "operator library": str(library) if library else "none",
         "library's SHA-256": hashlib.sha256(library.read_bytes()).hexdigest() if library else "",
         "real images": ", ".join(images) or "patches of scikit-image's sample photographs",
         "seed of the random inputs": str(seed),
         "machine": f"{platform.machine()}, {platform.system()}",
         "Python": platform.python_version(),
-        **{package: version(package) for package in _PACKAGES},
+        **{package: version(package) for package in packages},
     }
 
 
 def _show(results: Sequence[InputResult], report: Path) -> None:
     layers = [layer.cells() for layer in rows.summarise(results)]
-    for line in rows.table(rows.LAYER_HEADER, layers):
+    allowed = rows.tolerances(results)
+    for line in rows.table(rows.layer_header(allowed), layers):
         show(line)
     show()
-    for line in rows.table(rows.LOGITS_HEADER, [rows.logits_cells(r) for r in results]):
+    for line in rows.table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results]):
         show(line)
     show()
     for sentence in rows.verdicts(results):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from export.validation.deviation import LAYER_TOLERANCE, NETWORK_TOLERANCE, Deviation
+from export.validation.deviation import FLOAT32, Deviation, Tolerances
 from export.validation.exported import ExportedModel, LayerNode
 from export.validation.reference import Chain, Reference
 from runtime.errors import ModelError
@@ -38,6 +38,7 @@ class LayerResult:
     isolated: Deviation = field(default_factory=Deviation)
     accumulated: Deviation = field(default_factory=Deviation)
     pytorch: Deviation = field(default_factory=Deviation)
+    tolerances: Tolerances = FLOAT32
 
     @property
     def silent(self) -> bool:
@@ -46,11 +47,11 @@ class LayerResult:
 
     @property
     def isolated_passed(self) -> bool:
-        return self.isolated.scaled <= LAYER_TOLERANCE
+        return self.isolated.scaled <= self.tolerances.layer
 
     @property
     def passed(self) -> bool:
-        return self.isolated_passed and self.accumulated.relative <= NETWORK_TOLERANCE
+        return self.isolated_passed and self.accumulated.relative <= self.tolerances.network
 
 
 @dataclass
@@ -70,6 +71,7 @@ class LogitsResult:
     same_top1: int = 0
     ours: list[Float32] = field(default_factory=list)
     theirs: list[Float64] = field(default_factory=list)
+    tolerances: Tolerances = FLOAT32
 
     @property
     def count(self) -> int:
@@ -77,7 +79,7 @@ class LogitsResult:
 
     @property
     def passed(self) -> bool:
-        return max(self.exact.relative, self.pytorch.relative) <= NETWORK_TOLERANCE
+        return max(self.exact.relative, self.pytorch.relative) <= self.tolerances.network
 
 
 @dataclass
@@ -109,14 +111,16 @@ def compare(
     Raises ModelError where the file and the network are not of the same layers.
     """
     chains = match_layers(exported, reference)
+    tolerances = exported.backend.tolerances
     uncompared = reference.missing(chain.node for chain in chains)
     total = sum(len(images) for images in inputs.values())
     results = []
     try:
         with tqdm(total=total, desc="validate", unit="image", disable=None, leave=False) as bar:
             for kind, images in inputs.items():
-                layers = [LayerResult(chain.node) for chain in chains]
-                result = InputResult(kind, LogitsResult(), layers, uncompared)
+                layers = [LayerResult(chain.node, tolerances=tolerances) for chain in chains]
+                logits = LogitsResult(tolerances=tolerances)
+                result = InputResult(kind, logits, layers, uncompared)
                 for batch in _batches(images):
                     _add_logits(result.logits, exported, reference, batch)
                     _add_layers(result.layers, chains, exported, reference, batch)

@@ -1,32 +1,26 @@
-"""The exported file in ONNX Runtime, with its layers' inputs and outputs made visible."""
+"""The exported file in an engine, with its layers' inputs and outputs made visible."""
 
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from export.onnx_export.check import check_model
 from export.onnx_export.graph import attribute, is_custom, set_attribute
-from runtime import library as operator_library
+from export.validation.backend import BackendFactory, Float32, Runner
+from export.validation.onnxruntime_backend import OnnxRuntimeBackend
 from runtime import metadata as model_metadata
 from runtime.errors import ModelError, one_line
 from runtime.onnx_header import read_metadata
+from runtime.session import INPUT, OUTPUT
 
-Float32 = npt.NDArray[np.float32]
-
-INPUT, OUTPUT = "input", "logits"
 _LAYERS = ("Conv", "Gemm")
 _BEFORE = "/before_activation"
-_FATAL_ONLY = 4
 
 
 @dataclass(frozen=True)
@@ -50,12 +44,17 @@ class LayerNode:
 
 
 class ExportedModel:
-    """A model file with two sessions: as it is, and with every layer's tensors as outputs.
+    """A model file that is loaded twice: as it is, and with every layer's tensors as outputs.
 
     Raises ModelError, naming the file, for whatever keeps it from running.
     """
 
-    def __init__(self, path: Path, library: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        library: str | None = None,
+        make_backend: BackendFactory = OnnxRuntimeBackend,
+    ) -> None:
         self.path = path
         try:
             self.metadata = model_metadata.parse(read_metadata(str(path)))
@@ -63,10 +62,10 @@ class ExportedModel:
             self.sha256 = hashlib.sha256(content).hexdigest()
             model = onnx.load_from_string(content)
             _check_contract(model)
-            self.library = self._find_library(library)
-            self._session = self._load(content)
+            self.backend = make_backend(self.metadata, library)
+            self._as_it_is = self.backend.load(content)
             self.layers = _layer_nodes(model.graph)
-            self._instrumented = self._load(_with_layer_outputs(model, self.layers))
+            self._instrumented = self.backend.load(_with_layer_outputs(model, self.layers))
         except DecodeError as error:
             raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
         except ModelError as error:
@@ -74,47 +73,17 @@ class ExportedModel:
 
     def run(self, images: Float32) -> Float32:
         """Logits [N, classes] of [N, C, H, W], by the file as it is."""
-        return self._run(self._session, images)[OUTPUT]
+        return self._run(self._as_it_is, images)[OUTPUT]
 
     def run_layers(self, images: Float32) -> dict[str, Float32]:
         """Every tensor that a layer reads or makes, by name."""
-        return self._run(self._instrumented, images) | {INPUT: images}
+        return {**self._run(self._instrumented, images), INPUT: images}
 
-    def _run(self, session: Any, images: Float32) -> dict[str, Float32]:
-        names = [output.name for output in session.get_outputs()]
+    def _run(self, runner: Runner, images: Float32) -> Mapping[str, Float32]:
         try:
-            return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
-        except Exception as error:
-            raise ModelError(f"{self.path}: {_explain(error)}") from error
-
-    def _find_library(self, given: str | None) -> str | None:
-        if not self.metadata.operators and given is None:
-            return None
-        found = operator_library.find(given)
-        if found is None:
-            raise ModelError(
-                f"needs the operator library for {' and '.join(self.metadata.operators)}: build "
-                f"it with `make plugins`, or point to it with --library"
-            )
-        return found
-
-    def _load(self, content: bytes) -> Any:
-        options = onnxruntime.SessionOptions()
-        # What ONNX Runtime logs it also raises, and that is shown.
-        options.log_severity_level = _FATAL_ONLY
-        try:
-            if self.library is not None:
-                options.register_custom_ops_library(self.library)
-            session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise ModelError(_explain(error)) from error
-        if [item.name for item in session.get_inputs()] != [INPUT]:
-            raise ModelError(f"the inputs are not [{INPUT!r}]: export the model again")
-        if OUTPUT not in [item.name for item in session.get_outputs()]:
-            raise ModelError(f"no output is called {OUTPUT!r}: export the model again")
-        return session
+            return runner(images)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from error
 
 
 def _check_contract(model: onnx.ModelProto) -> None:
@@ -129,11 +98,6 @@ def _check_contract(model: onnx.ModelProto) -> None:
                 f"{node.name}: activation: expected none in a file with function bodies, which "
                 f"cannot compute it, got {_activation(node)}"
             )
-
-
-def _explain(error: Exception) -> str:
-    """ONNX Runtime's text in one line, without its "[ONNXRuntimeError] : 1 : FAIL : "."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))
 
 
 def _layer_nodes(graph: onnx.GraphProto) -> list[LayerNode]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from export.validation.compare import InputResult
-from export.validation.deviation import LAYER_TOLERANCE, NETWORK_TOLERANCE
+from export.validation.deviation import Tolerances
 from export.validation.rows import LayerSummary
 
 # A logarithmic axis has no place for an error of 0 or of infinity.
@@ -18,7 +18,7 @@ _SMALLEST, _LARGEST = 1e-10, 1e2
 _PASSED, _FAILED, _ACCUMULATED = "#4878a8", "#c03028", "#e0a030"
 
 
-def errors_by_layer(layers: Sequence[LayerSummary]) -> bytes:
+def errors_by_layer(layers: Sequence[LayerSummary], allowed: Tolerances) -> bytes:
     """Both errors of every layer against their tolerances."""
     figure = Figure(figsize=(max(8.0, 1.5 + 0.17 * len(layers)), 5.0), layout="constrained")
     axes = figure.add_subplot()
@@ -38,9 +38,9 @@ def errors_by_layer(layers: Sequence[LayerSummary]) -> bytes:
         markersize=4,
         label="accumulated",
     )
-    axes.axhline(LAYER_TOLERANCE, color=_PASSED, linestyle="--", label="tolerance, isolated")
+    axes.axhline(allowed.layer, color=_PASSED, linestyle="--", label="tolerance, isolated")
     axes.axhline(
-        NETWORK_TOLERANCE, color=_ACCUMULATED, linestyle="--", label="tolerance, accumulated"
+        allowed.network, color=_ACCUMULATED, linestyle="--", label="tolerance, accumulated"
     )
     axes.set_yscale("log")
     axes.set_ylabel("relative error")

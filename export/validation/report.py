@@ -7,10 +7,10 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.files import replace_file
 from export.validation import plots, rows
 from export.validation.compare import InputResult
-from export.validation.deviation import LAYER_TOLERANCE, NETWORK_TOLERANCE
+from export.validation.deviation import Tolerances
+from runtime.files import replace
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 78em; padding: 0 1em; }
@@ -23,16 +23,18 @@ p.pass { color: #207040; font-weight: bold; } p.fail { color: #b02018; font-weig
 img { max-width: 100%; }
 """
 
-_METHOD = f"""
+
+def _method(allowed: Tolerances) -> str:
+    return f"""
 <p>Every error is against PyTorch in float64, as a ratio of Euclidean norms over all inputs; each
 figure is the worse of the kinds of input.</p>
 <ul>
 <li><b>isolated</b>: PyTorch's layer, with its BatchNorm, is given the very tensor that the file's
 layer read, so that no error of another layer is in it. Compared before the activation, relative
 to |scale|&middot;&Sigma;|terms| + |bias|, the size of what is summed up. At most
-{LAYER_TOLERANCE:.0e}, the operators' contract.</li>
+{allowed.layer:.0e}, the operators' contract.</li>
 <li><b>accumulated</b>: the layer's output, activation included, within the two networks. At most
-{NETWORK_TOLERANCE:.0e}, the same as for the logits.</li>
+{allowed.network:.0e}, the same as for the logits.</li>
 <li><b>PyTorch float32</b>: what PyTorch's own float32 is away from float64: a yardstick, not a
 test. <b>max abs</b>: the largest difference of any element.</li>
 </ul>
@@ -49,11 +51,11 @@ def write_report(
 
     Raises ShiftAddError where the file cannot be written.
     """
-    replace_file(path, _page(title, facts, results).encode(), "report")
+    replace(path, _page(title, facts, results).encode(), "report")
 
 
 def _page(title: str, facts: Mapping[str, str], results: Sequence[InputResult]) -> str:
-    layers = rows.summarise(results)
+    layers, allowed = rows.summarise(results), rows.tolerances(results)
     passed = all(result.passed for result in results)
     verdicts = "".join(
         f'<p class="{"pass" if passed else "fail"}">{html.escape(sentence)}</p>'
@@ -63,12 +65,12 @@ def _page(title: str, facts: Mapping[str, str], results: Sequence[InputResult]) 
         f"<h1>{html.escape(title)}</h1>",
         verdicts,
         "<h2>End to end</h2>",
-        _table(rows.LOGITS_HEADER, [rows.logits_cells(result) for result in results]),
+        _table(rows.logits_header(allowed), [rows.logits_cells(result) for result in results]),
         _picture(plots.logits(results), "logits of the two sides, and their differences"),
         "<h2>Layer by layer</h2>",
-        _METHOD,
-        _picture(plots.errors_by_layer(layers), "errors by layer"),
-        _table(rows.LAYER_HEADER, [layer.cells() for layer in layers]),
+        _method(allowed),
+        _picture(plots.errors_by_layer(layers, allowed), "errors by layer"),
+        _table(rows.layer_header(allowed), [layer.cells() for layer in layers]),
         "<h2>What was compared</h2>",
         _facts(facts),
     ]

@@ -6,30 +6,42 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from export.validation.compare import InputResult, LayerResult
-from export.validation.deviation import LAYER_TOLERANCE, NETWORK_TOLERANCE
+from export.validation.deviation import Tolerances
 
 PASS, FAIL = "pass", "FAIL"
 
-LAYER_HEADER = (
-    "layer",
-    "operator",
-    "output",
-    f"isolated (<= {LAYER_TOLERANCE:.0e})",
-    f"accumulated (<= {NETWORK_TOLERANCE:.0e})",
-    "PyTorch float32",
-    "max abs",
-    "",
-)
-LOGITS_HEADER = (
-    "inputs",
-    "count",
-    f"to float64 (<= {NETWORK_TOLERANCE:.0e})",
-    f"to float32 (<= {NETWORK_TOLERANCE:.0e})",
-    "PyTorch float32",
-    "max abs",
-    "same top-1",
-    "",
-)
+
+def tolerances(results: Sequence[InputResult]) -> Tolerances:
+    """Those that all of a comparison's results were judged by."""
+    return results[0].logits.tolerances
+
+
+def layer_header(allowed: Tolerances) -> tuple[str, ...]:
+    """The titles of a layer's cells."""
+    return (
+        "layer",
+        "operator",
+        "output",
+        f"isolated (<= {allowed.layer:.0e})",
+        f"accumulated (<= {allowed.network:.0e})",
+        "PyTorch float32",
+        "max abs",
+        "",
+    )
+
+
+def logits_header(allowed: Tolerances) -> tuple[str, ...]:
+    """The titles of the end-to-end comparison's cells."""
+    return (
+        "inputs",
+        "count",
+        f"to float64 (<= {allowed.network:.0e})",
+        f"to float32 (<= {allowed.network:.0e})",
+        "PyTorch float32",
+        "max abs",
+        "same top-1",
+        "",
+    )
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class LayerSummary:
     passed: bool
 
     def cells(self) -> tuple[str, ...]:
-        """As text, one for each entry of LAYER_HEADER."""
+        """As text, one for each title of `layer_header`."""
         return (
             self.name,
             self.operator,
@@ -88,7 +100,7 @@ def _summary(layers: Sequence[LayerResult]) -> LayerSummary:
 
 
 def logits_cells(result: InputResult) -> tuple[str, ...]:
-    """The end-to-end comparison as text, one for each entry of LOGITS_HEADER."""
+    """The end-to-end comparison as text, one for each title of `logits_header`."""
     logits = result.logits
     return (
         result.kind,
@@ -104,7 +116,7 @@ def logits_cells(result: InputResult) -> tuple[str, ...]:
 
 def verdicts(results: Sequence[InputResult]) -> list[str]:
     """What was found, in a few sentences: what is broken where, or that all is well."""
-    layers = summarise(results)
+    layers, allowed = summarise(results), tolerances(results)
     wrong = [layer.name for layer in layers if not layer.isolated_passed]
     carried = [layer.name for layer in layers if layer.isolated_passed and not layer.passed]
     kinds = [result.kind for result in results if not result.logits.passed]
@@ -118,11 +130,11 @@ def verdicts(results: Sequence[InputResult]) -> list[str]:
     if carried:
         sentences.append(
             f"{FAIL}: {len(carried)} layers are right by themselves but carry on more error than "
-            f"{NETWORK_TOLERANCE:.0e}: {_some(carried)}"
+            f"{allowed.network:.0e}: {_some(carried)}"
         )
     if kinds:
         sentences.append(
-            f"{FAIL}: the logits differ by more than {NETWORK_TOLERANCE:.0e} on "
+            f"{FAIL}: the logits differ by more than {allowed.network:.0e} on "
             f"{' and '.join(kinds)} inputs"
         )
     if not sentences:

@@ -1,0 +1,258 @@
+"""Builds a TensorRT engine on the machine that is to run it: `python3 build_engine.py MODEL.onnx`.
+
+Writes MODEL.PRECISION.engine, its description MODEL.PRECISION.engine.json and the build's log
+MODEL.PRECISION.log, and keeps TensorRT's timings beside them in timing.cache for the next build.
+
+Exit codes: 0 fine; 2 bad usage, or a model that TensorRT cannot build.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
+
+if not __package__:
+    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+from runtime import commandline, engine_file, files  # noqa: E402 - after the path above
+from runtime.errors import ModelError, reason  # noqa: E402
+from runtime.metadata import PREFIX, Metadata, parse  # noqa: E402
+from runtime.onnx_header import read_metadata  # noqa: E402
+from runtime.waiting import wait_for  # noqa: E402
+
+if TYPE_CHECKING:
+    from runtime.gpu import Gpu
+    from runtime.tensorrt_builder import Built, EngineBuilder, Settings
+
+# MiB. TensorRT 8.2 would take none by itself; this is enough for the layers of these networks, and
+# little of a Nano's 4 GB, which its CPU needs too.
+_WORKSPACE = 256
+_MAX_BATCH = 8
+_PRECISIONS = ("fp32", "fp16", "int8")
+_OUT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "engines")
+
+
+class Model(NamedTuple):
+    """An ONNX file: its bytes, and its metadata as it is written and as it is read."""
+
+    path: str
+    content: bytes
+    properties: Dict[str, str]
+    metadata: Metadata
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """The command; returns its exit code. Raises ShiftAddError for what stops it."""
+    options = _parser().parse_args(arguments)
+    try:
+        model = _read_model(options.model)
+        table = _read_table(options.calibration_cache)
+        # Imported here, where a missing package is told in one line.
+        from runtime.gpu import Gpu
+
+        gpu = Gpu()
+        try:
+            _build(gpu, model, table, options)
+        except KeyboardInterrupt:
+            # TensorRT is still at work in its thread and cannot be told to stop: neither the GPU
+            # nor the interpreter may be taken down under it.
+            os._exit(commandline.INTERRUPTED)
+        except BaseException:
+            gpu.release()
+            raise
+        gpu.release()
+    except ModelError as error:
+        raise ModelError("{}: {}".format(options.model, error)) from error
+    return commandline.FINE
+
+
+def _parser() -> commandline.Parser:
+    parser = commandline.Parser(
+        prog="build_engine.py",
+        description="Builds a TensorRT engine from an exported model, on the machine and the GPU "
+        "that it is to run on.",
+    )
+    parser.add_argument("model", metavar="MODEL.onnx", help="a model written by `make export`")
+    parser.add_argument(
+        "--precision", choices=_PRECISIONS, metavar="fp32|fp16|int8",
+        help="what the engine computes in (default: fp16 where the GPU is faster in it, else fp32)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workspace", type=commandline.positive, default=_WORKSPACE, metavar="MiB",
+        help="memory that a layer may use beside its tensors (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-batch", type=commandline.positive, default=_MAX_BATCH, metavar="N",
+        help="most images of one execution; more are run in pieces (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibration-cache", metavar="FILE", help="TensorRT's calibration table, for int8"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE",
+        help="the engine to write (default: build/engines/MODEL.PRECISION.engine beside the "
+        "runtime folder)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--library", metavar="PATH",
+        help="the plugin library (default: $SHIFTADD_TENSORRT_LIBRARY, libshiftadd_tensorrt.so "
+        "beside the runtime package, or build/plugins/ of the checkout)",
+    )  # fmt: skip
+    return parser
+
+
+def _read_model(path: str) -> Model:
+    properties = read_metadata(path)
+    metadata = parse(properties)
+    try:
+        with open(path, "rb") as file:
+            return Model(path, file.read(), properties, metadata)
+    except OSError as error:
+        raise ModelError("cannot read the model: {}".format(reason(error))) from error
+
+
+def _read_table(path: Optional[str]) -> Optional[bytes]:
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ModelError(
+            "cannot read the calibration table {}: {}".format(path, reason(error))
+        ) from error
+
+
+def _build(gpu: "Gpu", model: Model, table: Optional[bytes], options: argparse.Namespace) -> None:
+    from runtime.tensorrt_api import load_plugins
+    from runtime.tensorrt_builder import EngineBuilder, Settings
+
+    with gpu.current():
+        builder = EngineBuilder(gpu)
+        try:
+            precision = options.precision or builder.best_precision()
+            builder.check_precision(precision, options.calibration_cache)
+            plugins = load_plugins(model.metadata.operators, options.library)
+            output = _output(options.output, model.path, precision)
+            settings = Settings(
+                precision,
+                options.workspace,
+                options.max_batch,
+                table,
+                _read_timing_cache(_timing_cache(output)),
+            )
+            start = _announce(gpu, output, precision)
+            built = _build_logged(gpu, builder, model, settings, _log(output))
+        finally:
+            builder.release()
+    _write(gpu, model, plugins, settings, built, output)
+    commandline.show(
+        "wrote {}, {:.1f} MB, in {:.0f} s; what TensorRT chose for each layer: {}".format(
+            output, len(built.engine) / 1e6, time.perf_counter() - start, _log(output)
+        )
+    )
+
+
+def _announce(gpu: "Gpu", output: str, precision: str) -> float:
+    """Says what begins, and how long it may take; the time of the beginning."""
+    from runtime.tensorrt_api import VERSION
+
+    commandline.show(
+        "building {}: {} for {} (compute capability {}), TensorRT {}; layers that were never timed "
+        "here take minutes".format(output, precision, gpu.name, gpu.compute_capability, VERSION)
+    )
+    return time.perf_counter()
+
+
+def _write(
+    gpu: "Gpu",
+    model: Model,
+    plugins: Optional[str],
+    settings: "Settings",
+    built: "Built",
+    output: str,
+) -> None:
+    """Writes the timing cache, the engine, and last its sidecar, without which it is refused."""
+    from runtime.tensorrt_api import VERSION
+
+    cache = _timing_cache(output)
+    if settings.timing_cache and not built.cache_used:
+        commandline.show(
+            "{}: damaged, or of another TensorRT or GPU: everything was timed anew".format(cache)
+        )
+    files.replace(cache, built.timing_cache, "timing cache")
+    files.replace(output, built.engine, "engine")
+    sidecar = engine_file.Sidecar(
+        format_version=engine_file.FORMAT_VERSION,
+        tensorrt_version=VERSION,
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
+        precision=settings.precision,
+        max_batch=settings.max_batch,
+        onnx_file=model.path,
+        onnx_sha256=hashlib.sha256(model.content).hexdigest(),
+        engine_sha256=hashlib.sha256(built.engine).hexdigest(),
+        library_sha256=files.sha256(plugins) if plugins else "",
+        metadata={k: v for k, v in model.properties.items() if k.startswith(PREFIX)},
+    )
+    engine_file.write(output, sidecar)
+
+
+def _output(given: Optional[str], model: str, precision: str) -> str:
+    if given is None:
+        stem, _ = os.path.splitext(os.path.basename(model))
+        return os.path.join(_OUT, "{}.{}.engine".format(stem, precision))
+    if not engine_file.is_engine(given):
+        raise ModelError(
+            "--output {}: an engine's name ends in {}, by which the runtime knows it".format(
+                given, " or ".join(engine_file.SUFFIXES)
+            )
+        )
+    return given
+
+
+def _log(output: str) -> str:
+    return os.path.splitext(output)[0] + ".log"
+
+
+def _timing_cache(output: str) -> str:
+    """One for all engines of a folder: layers that are alike are timed once."""
+    return os.path.join(os.path.dirname(output), "timing.cache")
+
+
+def _read_timing_cache(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _build_logged(
+    gpu: "Gpu", builder: "EngineBuilder", model: Model, settings: "Settings", log: str
+) -> "Built":
+    """Builds with everything that TensorRT says in the file `log`, also where it fails."""
+    from runtime.tensorrt_api import LOGGER
+    from runtime.tensorrt_builder import describe
+
+    def job() -> "Built":
+        with gpu.current():
+            built = builder.build(model.content, model.metadata.input_size, settings)
+            lines = ["", "what TensorRT chose:"] + describe(built.engine) + [""]
+            file.write("\n".join(lines).encode("utf-8", "backslashreplace"))
+            return built
+
+    with files.replaced(log, "build's log") as file, LOGGER.writing(file):
+        try:
+            return wait_for(job, "building")
+        except ModelError as error:
+            # Only its text: its traceback would keep TensorRT's objects beyond the GPU's context.
+            failed = str(error)
+    raise ModelError("{} (TensorRT's whole log: {})".format(failed, log))
+
+
+if __name__ == "__main__":
+    commandline.leave(main)

@@ -1,0 +1,232 @@
+"""From an ONNX model to a TensorRT engine, by the builder of TensorRT 8.2 or newer."""
+
+import json
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+from runtime.errors import ModelError
+from runtime.gpu import Gpu
+from runtime.session import INPUT
+from runtime.tensorrt_api import LOGGER, VERSION, VERSION_10, failure, trt
+
+_MIB = 1 << 20
+
+
+class Settings(NamedTuple):
+    """How an engine is built.
+
+    `workspace` is the MiB that a layer may use beside its tensors, `max_batch` the most images of
+    one execution, `calibration_cache` a table of TensorRT's for int8, `timing_cache` what an
+    earlier build measured.
+    """
+
+    precision: str
+    workspace: int
+    max_batch: int
+    calibration_cache: Optional[bytes] = None
+    timing_cache: bytes = b""
+
+
+class Built(NamedTuple):
+    """A built engine, the timing cache to keep, and whether the one given was of use."""
+
+    engine: bytes
+    timing_cache: bytes
+    cache_used: bool
+
+
+class EngineBuilder:
+    """TensorRT's builder on `gpu`, whose context has to be current whenever this is used."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        LOGGER.take()
+        try:
+            self._builder = trt.Builder(LOGGER)
+        # pybind11's error for a constructor that returned nothing.
+        except TypeError as error:
+            raise failure("TensorRT cannot make a builder") from error
+
+    def release(self) -> None:
+        """Gives the builder back, which an exception's traceback could hold on to."""
+        del self._builder
+
+    def best_precision(self) -> str:
+        """fp16 where the GPU computes faster in it, else fp32."""
+        return "fp16" if self._builder.platform_has_fast_fp16 else "fp32"
+
+    def check_precision(self, precision: str, calibration_cache: Optional[str]) -> None:
+        """Raises ModelError for int8 on a GPU without it, and for int8 without a table."""
+        if precision != "int8":
+            return
+        if not self._builder.platform_has_fast_int8:
+            raise ModelError(
+                "no int8 on this GPU: {} (compute capability {}) has no arithmetic for it; build "
+                "for its GPU with --precision fp16, or run the int8 ONNX file on its CPU: "
+                "python3 runtime/infer.py MODEL.int8.onnx IMAGE".format(
+                    self._gpu.name, self._gpu.compute_capability
+                )
+            )
+        if calibration_cache is None:
+            raise ModelError(
+                "int8 needs the ranges of the activations: name TensorRT's calibration table with "
+                "--calibration-cache FILE, or build with --precision fp16"
+            )
+
+    def build(self, model: bytes, input_size: Sequence[int], settings: Settings) -> Built:
+        """The engine of the ONNX `model`, whose input is float32 [N, *input_size].
+
+        The plugins that it needs have to be loaded. Raises ModelError with TensorRT's reasons.
+        """
+        LOGGER.take()
+        network = self._builder.create_network(_network_flags())
+        parser = trt.OnnxParser(network, LOGGER)
+        if not parser.parse(model):
+            errors = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
+            raise failure("TensorRT cannot read the model", errors)
+        config = self._builder.create_builder_config()
+        _set_workspace(config, settings.workspace)
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        profile = self._add_profile(config, input_size, settings.max_batch)
+        # TensorRT calls the calibrator during the build: it has to live until then.
+        calibrator = self._set_precision(config, profile, settings)
+        used = _set_timing_cache(config, settings.timing_cache)
+        plan = self._builder.build_serialized_network(network, config)
+        del calibrator
+        if plan is None:
+            raise failure("TensorRT cannot build the engine")
+        return Built(bytes(plan), bytes(config.get_timing_cache().serialize()), used)
+
+    def _add_profile(
+        self, config: "trt.IBuilderConfig", input_size: Sequence[int], max_batch: int
+    ) -> "trt.IOptimizationProfile":
+        profile = self._builder.create_optimization_profile()
+        one, most = (trt.Dims([count] + list(input_size)) for count in (1, max_batch))
+        profile.set_shape(INPUT, one, one, most)
+        if config.add_optimization_profile(profile) < 0:
+            raise failure("TensorRT refuses images of shape {}".format(list(input_size)))
+        return profile
+
+    def _set_precision(
+        self, config: "trt.IBuilderConfig", profile: "trt.IOptimizationProfile", settings: Settings
+    ) -> Any:
+        """Sets what the precision allows; the calibrator, where there is one."""
+        # Left on, fp32 would compute with ten bits on an Ampere or newer.
+        config.clear_flag(trt.BuilderFlag.TF32)
+        half = settings.precision == "fp16" or (
+            # Plugins know no int8: they then compute in what is faster of the others.
+            settings.precision == "int8" and self._builder.platform_has_fast_fp16
+        )
+        if half:
+            config.set_flag(_flag("FP16"))
+        if settings.precision != "int8":
+            return None
+        config.set_flag(_flag("INT8"))
+        calibrator = _table_calibrator(settings.calibration_cache or b"")
+        config.int8_calibrator = calibrator
+        if not config.set_calibration_profile(profile):
+            raise failure("TensorRT refuses the calibration profile")
+        return calibrator
+
+
+def describe(engine: bytes) -> List[str]:
+    """What TensorRT chose, a line a layer: name, type, format of its output, kernel.
+
+    Then TensorRT's own words, where it says more than the name.
+    """
+    LOGGER.take()
+    runtime = trt.Runtime(LOGGER)
+    loaded = runtime.deserialize_cuda_engine(engine)
+    if loaded is None:
+        raise failure("TensorRT cannot read the engine that it built")
+    inspector = loaded.create_engine_inspector()
+    texts = [
+        inspector.get_layer_information(i, trt.LayerInformationFormat.JSON)
+        for i in range(loaded.num_layers)
+    ]
+    rows = [("layer", "type", "output", "kernel")] + [_layer_row(text) for text in texts]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    table = [
+        "  ".join([row[i].ljust(widths[i]) for i in range(3)] + [row[3]]).rstrip() for row in rows
+    ]
+    return table + [""] + [" ".join(text.split()) for text in texts]
+
+
+def _layer_row(text: str) -> Tuple[str, str, str, str]:
+    """The cells of one layer. What TensorRT calls a value differs between versions."""
+    try:
+        layer = json.loads(text)
+    except ValueError:
+        layer = text.strip()
+    if not isinstance(layer, dict):
+        return str(layer), "", "", ""
+    outputs = layer.get("Outputs") or [{}]
+    return (
+        str(layer.get("Name", "")),
+        str(layer.get("PluginType", layer.get("LayerType", ""))),
+        str(outputs[0].get("Format/Datatype", "")),
+        str(layer.get("TacticName", "")),
+    )
+
+
+def _network_flags() -> int:
+    # From 10 on there is no other batch than an explicit one, and the flag is deprecated.
+    return 0 if VERSION_10 else 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+
+
+def _set_workspace(config: Any, mebibytes: int) -> None:
+    # Since 8.4, and the only one from 10 on.
+    if hasattr(config, "set_memory_pool_limit"):
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, mebibytes * _MIB)
+    else:
+        config.max_workspace_size = mebibytes * _MIB
+
+
+def _flag(name: str) -> Any:
+    flag = getattr(trt.BuilderFlag, name, None)
+    if flag is None:
+        raise ModelError(
+            "TensorRT {} builds no {} engine from this model: use --precision fp32".format(
+                VERSION, name.lower()
+            )
+        )
+    return flag
+
+
+def _set_timing_cache(config: "trt.IBuilderConfig", content: bytes) -> bool:
+    """Has the build use `content`, or an empty cache; whether `content` was of use."""
+    cache = _timing_cache(config, content) if content else None
+    if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+        return True
+    # What TensorRT says about a damaged or foreign cache is no reason for what may fail later.
+    LOGGER.take()
+    config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+    return False
+
+
+def _timing_cache(config: "trt.IBuilderConfig", content: bytes) -> Optional["trt.ITimingCache"]:
+    try:
+        return config.create_timing_cache(content)
+    except (RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _table_calibrator(table: bytes) -> Any:
+    """A calibrator that measures nothing and answers with a table that was made before."""
+
+    class TableCalibrator(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IInt8EntropyCalibrator2.__init__(self)
+
+        def get_batch_size(self) -> int:
+            return 1
+
+        def get_batch(self, names: List[str]) -> List[int]:
+            return []
+
+        def read_calibration_cache(self) -> bytes:
+            return table
+
+        def write_calibration_cache(self, cache: Any) -> None:
+            pass
+
+    return TableCalibrator()
