@@ -6,7 +6,7 @@ import os
 import platform
 import shlex
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,10 +14,13 @@ from device_scripts.jetson_nano import cross_compiler
 from tests.arm64 import EMULATOR
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-KERNELS = REPOSITORY / "plugins" / "kernels" / "cpu"
-INCLUDES = [f"-I{REPOSITORY / 'plugins' / 'include'}", f"-I{KERNELS}"]
+PLUGINS = REPOSITORY / "plugins"
+KERNELS = PLUGINS / "kernels" / "cpu"
+CUDA_KERNELS = PLUGINS / "kernels" / "cuda"
 _SUPPORT = REPOSITORY / "tests" / "cpp"
 TRAINING = sorted(KERNELS.glob("*_training.cpp"))
+
+_HEADERS = (".h", ".cuh")
 
 # Flags of the sources for one instruction set, as in plugins/CMakeLists.txt.
 _ISA_FLAGS = {
@@ -37,6 +40,7 @@ class Toolchain:
         flags: of every compilation and of the linker.
         machine: that the programs are for, as platform.machine() has it.
         launcher: the command that programs are run by; empty where they run as they are.
+        includes: folders of our headers.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Toolchain:
     flags: tuple[str, ...]
     machine: str
     launcher: tuple[str, ...] = ()
+    includes: tuple[Path, ...] = (PLUGINS / "include", KERNELS)
 
     def kernel_sources(self) -> list[Path]:
         """Those of plugins/kernels/cpu for the machine, without the training kernels."""
@@ -58,9 +63,16 @@ class Toolchain:
         run([*self.compiler, *self.flags, *map(str, objects), "-pthread", "-o", str(built)])
         return built
 
-    def output(self, program: Path) -> str:
+    def library(self, name: str, sources: list[Path]) -> Path:
+        """Builds libNAME.so of these sources."""
+        objects = [self._object(s) for s in sources]
+        built = self._folder / f"lib{name}.so"
+        run([*self.compiler, *self.flags, "-shared", *map(str, objects), "-o", str(built)])
+        return built
+
+    def output(self, program: Path, *arguments: str) -> str:
         """What the program prints; it must succeed."""
-        return run([*self.launcher, str(program)])
+        return run([*self.launcher, str(program), *arguments])
 
     @property
     def _folder(self) -> Path:
@@ -68,18 +80,22 @@ class Toolchain:
 
     def _object(self, source: Path) -> Path:
         target = self._folder / f"{source.stem}.o"
-        contract = REPOSITORY / "plugins" / "include" / "shiftadd"
-        headers = [h for folder in (KERNELS, contract, _SUPPORT) for h in folder.glob("*.h")]
+        beside = {path for folder in (source.parent, _SUPPORT) for path in folder.glob("*")}
+        included = {path for folder in self.includes for path in folder.rglob("*")}
+        headers = [path for path in beside | included if path.suffix in _HEADERS]
         newest = max(part.stat().st_mtime for part in [source, *headers, Path(__file__)])
         if not target.is_file() or target.stat().st_mtime < newest:
             self._folder.mkdir(parents=True, exist_ok=True)
             fresh = target.with_suffix(f".{os.getpid()}.o")
-            flags = [*self.flags, *self._source_flags(source), *INCLUDES]
+            includes = [f"-I{folder}" for folder in self.includes]
+            flags = [*self.flags, *self._source_flags(source), *includes]
             run([*self.compiler, *flags, "-c", str(source), "-o", str(fresh)])
             fresh.replace(target)
         return target
 
     def _source_flags(self, source: Path) -> list[str]:
+        if source.suffix == ".cu":
+            return ["-Wno-unknown-pragmas", "-x", "c++"]  # nvcc's pragmas
         isa = _ISA_FLAGS.get(source.stem.rpartition("_")[2], []) if self.machine == "x86_64" else []
         exact = (
             ["-ffp-contract=off", "-fno-trapping-math"]
@@ -134,3 +150,55 @@ JETSON_NANO = Toolchain(
     "aarch64",
     (*EMULATOR, "-L", "/usr/aarch64-linux-gnu"),
 )
+
+# For the CUDA kernels: tests/cpp/cuda stands for CUDA's own headers. Fibers jump between stacks,
+# which a fortified longjmp refuses.
+CUDA_ON_HOST = replace(
+    SANITIZED,
+    name="cuda-on-host",
+    flags=(*SANITIZED.flags, "-U_FORTIFY_SOURCE"),
+    includes=(_SUPPORT / "cuda", PLUGINS / "include", CUDA_KERNELS),
+)
+
+# A block's threads as threads there, for the sanitizer that finds races.
+CUDA_ON_THREADS = replace(
+    CUDA_ON_HOST,
+    name="cuda-on-threads",
+    flags=("-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=thread"),
+)
+
+
+def cuda_sources(threads: str = "fibers") -> list[Path]:
+    """The CUDA kernels and what runs them on the host: "fibers" or "threads"."""
+    return [*sorted(CUDA_KERNELS.glob("*.cu")), _SUPPORT / "cuda" / f"{threads}.cpp"]
+
+
+def tensorrt_toolchain(include: Path, version: str) -> Toolchain:
+    """For programs with the TensorRT plugins, against the headers in this folder."""
+    return replace(
+        CUDA_ON_HOST,
+        name=f"tensorrt-{version}",
+        flags=(*CUDA_ON_HOST.flags, f"-isystem{include}"),
+        includes=(*CUDA_ON_HOST.includes, PLUGINS / "tensorrt", _SUPPORT),
+    )
+
+
+def tensorrt_cases_library(include: Path) -> Path:
+    """A library that runs single operators through the plugins (tests/cpp/tensorrt_cases.cpp)."""
+    toolchain = replace(
+        CUDA_ON_HOST,
+        name="tensorrt-cases",
+        flags=("-std=c++14", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", f"-isystem{include}"),
+        includes=(
+            *CUDA_ON_HOST.includes,
+            *(PLUGINS / "tensorrt", _SUPPORT, REPOSITORY / "device_scripts" / "gpu"),
+        ),
+    )
+    cases = _SUPPORT / "tensorrt_cases.cpp"
+    return toolchain.library("tensorrt_cases", [*tensorrt_sources(), cases])
+
+
+def tensorrt_sources() -> list[Path]:
+    """The TensorRT plugins, their kernels, and a library of TensorRT's functions for them."""
+    plugins = sorted((PLUGINS / "tensorrt").glob("*.cpp"))
+    return [*plugins, *cuda_sources(), _SUPPORT / "tensorrt_library.cpp"]

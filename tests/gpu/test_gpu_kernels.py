@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,17 +71,15 @@ def test_agrees_with_pytorch_on_the_gpu(
     torch.backends.cudnn.allow_tf32 = False
     with torch.no_grad():
         sums = case_module(case).cuda()(torch.from_numpy(case.x).cuda())
-    linear = Case(
-        **{**case.__dict__, "activation": "none", "bias": np.zeros_like(case.bias)}
-        | {"scale": np.ones_like(case.scale)}
-    )
+    ones, zeros = np.ones_like(case.scale), np.zeros_like(case.bias)
+    linear = replace(case, scale=ones, bias=zeros, activation="none")
     difference = np.linalg.norm(run(library, linear, False) - sums.cpu().numpy())
     assert difference <= 2 * FLOAT32_TOLERANCE * np.linalg.norm(evaluate(linear).magnitude)
 
 
 def test_refusals_name_the_field(library: GpuLibrary, rng: np.random.Generator) -> None:
     case = cases.larger_case("pointwise", "ShiftConv", rng)
-    broken = Case(**{**case.__dict__, "strides": (0, 1)})
+    broken = replace(case, strides=(0, 1))
     with pytest.raises(ValueError, match="strides"):
         library.prepare(
             convolution(broken, False), case.x, stored_weight(case), case.scale, case.bias
