@@ -101,9 +101,9 @@ void ConvCore::check_type(int32_t position, const PluginTensorDesc& description,
     throw ContractError(node_, name + " type", "FLOAT or HALF", type_name(got));
   }
   const bool codes = position == kInputW && is_shift(state_.kind);
-  const DataType expected = codes                     ? DataType::kINT32
+  const DataType expected = codes                    ? DataType::kINT32
                             : position == kPositionY ? x_type
-                                                      : DataType::kFLOAT;
+                                                     : DataType::kFLOAT;
   if (got != expected) {
     throw ContractError(node_, name + " type", type_name(expected), type_name(got));
   }
