@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
 from device_scripts.bench.layers import NAMED, Layer, all_layers
@@ -61,8 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     options = _parser().parse_args(arguments)
     library = GpuLibrary()
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
     layers = list(NAMED.values()) if options.named else all_layers()
     rows = [
         Row(layer, race(contestants(library, layer), options.rounds))
@@ -107,7 +104,7 @@ def contestants(library: GpuLibrary, layer: Layer) -> dict[str, Contestant]:
     work: dict[str, Callable[[], object]] = {}
     for half, suffix in ((False, ""), (True, " fp16")):
         dtype = torch.float16 if half else torch.float32
-        work["cuDNN" + suffix] = _cudnn(layer, x, weight, bias, dtype)
+        work["cuDNN" + suffix] = _cudnn(layer, x, weight, dtype)
         for operator, w in (("ShiftConv", packed), ("AdderConv", weight)):
             prepared = library.prepare(_convolution(layer, operator, half), x, w, scale, bias)
             y = torch.empty(1, layer.out_channels, *layer.out_extent, dtype=dtype, device="cuda")
@@ -131,15 +128,16 @@ def _convolution(layer: Layer, operator: str, half: bool) -> Convolution:
     )
 
 
-def _cudnn(
-    layer: Layer, x: Array, weight: Array, bias: Array, dtype: torch.dtype
-) -> Callable[[], object]:
-    x_, weight_, bias_ = (torch.from_numpy(a).to("cuda", dtype) for a in (x, weight, bias))
-    pad, stride, group = layer.kernel // 2, layer.stride, layer.group
+def _cudnn(layer: Layer, x: Array, weight: Array, dtype: torch.dtype) -> Callable[[], object]:
+    """cuDNN's convolution itself: PyTorch's would take a kernel of its own for depthwise layers."""
+    x_, weight_ = (torch.from_numpy(array).to("cuda", dtype) for array in (x, weight))
+    sizes = ([layer.kernel // 2] * 2, [layer.stride] * 2, [1, 1], layer.group)
 
     @torch.no_grad()
     def convolve() -> object:
-        return F.conv2d(x_, weight_, bias_, stride, pad, 1, group)
+        return torch.cudnn_convolution(
+            x_, weight_, *sizes, benchmark=True, deterministic=False, allow_tf32=False
+        )
 
     return convolve
 

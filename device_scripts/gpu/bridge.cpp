@@ -31,12 +31,12 @@ cuda::Problem checked_problem(const ShiftaddCall& call) {
   validate_attributes(kind, "call", a);
   const std::vector<int64_t> x_shape = list(call.x_shape);
   const int64_t group_channels = x_shape[1] / a.group;
+  const int64_t terms = detail::checked_product(
+      "call", "kernel_shape", {group_channels, a.kernel_shape[0], a.kernel_shape[1]});
   const std::vector<int64_t> w_shape =
       call.adder ? std::vector<int64_t>{call.out_channels, group_channels, a.kernel_shape[0],
                                         a.kernel_shape[1]}
-                 : std::vector<int64_t>{call.out_channels,
-                                        packed_columns(group_channels * a.kernel_shape[0] *
-                                                       a.kernel_shape[1], a.weight_bits)};
+                 : std::vector<int64_t>{call.out_channels, packed_columns(terms, a.weight_bits)};
   const cuda::Problem problem = {kind, a.activation,
                                  call.half ? cuda::DataType::kHalf : cuda::DataType::kFloat,
                                  a.weight_bits,

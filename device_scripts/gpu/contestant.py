@@ -17,6 +17,8 @@ class Contestant:
     """Work that is enqueued on PyTorch's current stream, as a graph that repeats it."""
 
     def __init__(self, enqueue: Callable[[], object]) -> None:
+        # The graph knows addresses only: the tensors there live as long as the work does.
+        self._enqueue = enqueue
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         # cuDNN chooses its algorithm, and PyTorch its memory, before the capture.

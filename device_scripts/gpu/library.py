@@ -127,13 +127,17 @@ class Library:
         return result
 
 
-def build() -> Path:
-    """Builds the library with nvcc for the machine's GPU, where a source is newer than it.
+def build(capability: int) -> Path:
+    """Builds the library with nvcc, where a source is newer than it.
+
+    Args:
+        capability: of the GPU, 53 for 5.3.
 
     Raises BuildError where there is no nvcc, or where it fails.
     """
-    library = REPOSITORY / "build" / "gpu" / "libshiftadd_gpu.so"
-    headers = [*KERNELS.glob("*.*h"), *HERE.glob("*.h")]
+    library = REPOSITORY / "build" / "gpu" / f"libshiftadd_sm_{capability}.so"
+    contract = REPOSITORY / "plugins" / "include" / "shiftadd"
+    headers = [*KERNELS.glob("*.*h"), *HERE.glob("*.h"), *contract.glob("*.h")]
     newest = max(path.stat().st_mtime for path in [*SOURCES, BRIDGE, *headers])
     if library.is_file() and library.stat().st_mtime > newest:
         return library
@@ -142,7 +146,13 @@ def build() -> Path:
         raise BuildError("no nvcc: install the CUDA toolkit, and put its bin folder into PATH")
     library.parent.mkdir(parents=True, exist_ok=True)
     fresh = library.with_suffix(f".{os.getpid()}.so")
-    flags = ["-std=c++14", "-O3", "-arch=native", "-shared", "-Xcompiler=-fPIC,-Wall,-Wextra"]
+    flags = [
+        "-std=c++14",
+        "-O3",
+        f"-arch=sm_{capability}",
+        "-shared",
+        "-Xcompiler=-fPIC,-Wall,-Wextra",
+    ]
     _run([nvcc, *flags, *INCLUDES, *map(str, [*SOURCES, BRIDGE]), "-o", str(fresh)])
     fresh.replace(library)
     return library

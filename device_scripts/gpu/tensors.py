@@ -21,8 +21,9 @@ class GpuLibrary:
     def __init__(self) -> None:
         if not torch.cuda.is_available():
             raise BuildError("no GPU that PyTorch can use")
-        count = torch.cuda.get_device_properties(0).multi_processor_count
-        self._library = Library(build(), count)
+        properties = torch.cuda.get_device_properties(0)
+        library = build(10 * properties.major + properties.minor)
+        self._library = Library(library, properties.multi_processor_count)
 
     def prepare(
         self, convolution: Convolution, x: Array, w: Array, scale: Array, bias: Array
@@ -35,10 +36,10 @@ class GpuLibrary:
         return PreparedConvolution(
             library=self._library,
             convolution=convolution,
-            x=torch.from_numpy(x).to("cuda", dtype),
-            w=torch.from_numpy(w).cuda(),
-            scale=torch.from_numpy(np.ascontiguousarray(scale)).cuda(),
-            bias=torch.from_numpy(np.ascontiguousarray(bias)).cuda(),
+            x=_on_gpu(x).to(dtype),
+            w=_on_gpu(w),
+            scale=_on_gpu(scale),
+            bias=_on_gpu(bias),
             workspace=torch.full((size,), 0xFF, dtype=torch.uint8, device="cuda"),
         )
 
@@ -73,3 +74,8 @@ class PreparedConvolution:
             workspace=self.workspace.data_ptr(),
             stream=torch.cuda.current_stream().cuda_stream,
         )
+
+
+def _on_gpu(array: Array) -> Tensor:
+    # A tensor keeps the order of the array's memory, of which the kernels take one alone.
+    return torch.from_numpy(np.ascontiguousarray(array)).cuda()

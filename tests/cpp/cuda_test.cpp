@@ -115,6 +115,52 @@ void test_depthwise(std::mt19937& random) {
   }
 }
 
+// Kernels and strides that have no kernel of their own, however they are written beside one another.
+void test_odd_depthwise(std::mt19937& random) {
+  for (const int64_t kernel : {1, 2, 3, 4}) {
+    for (const int64_t stride : {11, 12, 21, 22, 31, 41}) {
+      ConvAttributes a = test::same_attributes(kernel);
+      a.pads.assign(4, 0);
+      a.strides = {stride, stride};
+      a.group = draw(random, 1, 3);
+      a.weight_bits = 4;
+      const int64_t extent = stride + kernel;
+      test_case(test::draw_case(random, OperatorKind::kShiftConv, a, {1, a.group, extent, extent},
+                                a.group), 1);
+    }
+  }
+}
+
+// Few taps beside few positions: both ways through a window.
+void test_few_taps(std::mt19937& random) {
+  for (const int64_t bits : {0, 4, 8}) {
+    const OperatorKind kind = bits == 0 ? OperatorKind::kAdderConv : OperatorKind::kShiftConv;
+    ConvAttributes a = test::same_attributes(3);
+    a.weight_bits = bits;
+    test_case(test::draw_case(random, kind, a, {1, draw(random, 2, 30), 2, 2}, 5), 1);
+  }
+}
+
+// An empty batch of any image is nothing to do, and no division by it.
+void test_empty_batches() {
+  for (const int64_t extent : {1, 1 << 14, 1 << 16}) {
+    ConvAttributes a = test::same_attributes(1);
+    a.group = 4;
+    const ConvGeometry g = resolve_geometry(OperatorKind::kAdderConv, "case", a,
+                                            {0, 4, extent, extent}, {4, 1, 1, 1});
+    const cuda::Problem problem = {OperatorKind::kAdderConv, Activation::kNone,
+                                   cuda::DataType::kFloat, 0, g};
+    try {
+      cuda::validate_limits("case", problem);
+    } catch (const ContractError&) {
+      expect(extent > 1 << 14, "an empty batch of small images is refused");
+      continue;
+    }
+    const cudaError_t error = cuda::run(problem, {}, 1, nullptr, nullptr);
+    expect(error == cudaSuccess, "an empty batch");
+  }
+}
+
 // float16 values beyond what half2 sums can hold, and none at all that they cannot: both are right.
 void test_large_halves(std::mt19937& random) {
   ConvAttributes a = test::same_attributes(1);
@@ -228,7 +274,7 @@ void test_few_positions(std::mt19937& random) {
 
 constexpr test::Sizes kSizes = {9, 12, 21, 40, 70, 40, 8, 4, 90};
 // What convolution.cu can launch.
-constexpr size_t kKernels = 78;
+constexpr size_t kKernels = 84;
 
 }  // namespace
 
@@ -245,7 +291,10 @@ int main(int count, char** arguments) {
   }
   test_tiles(random);
   test_depthwise(random);
+  test_odd_depthwise(random);
   test_few_positions(random);
+  test_few_taps(random);
+  test_empty_batches();
   test_large_halves(random);
   test_not_finite(random);
   test_workspace(random);

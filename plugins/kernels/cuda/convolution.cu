@@ -36,29 +36,31 @@ template <typename Element>
 using DenseKernel = void (*)(Shape, Splits, const Element*, const unsigned*, Epilogue, float*,
                              Element*);
 
-// The dense kernel of a tile's height: float32 arithmetic, but for half's 4-bit shift.
-template <typename Operation, typename Element, typename Walk, int kRows>
-struct DenseChoice {
-  static DenseKernel<Element> kernel() { return dense<Operation, Element, Walk, kRows>; }
-};
-
-template <typename Walk, int kRows>
-struct DenseChoice<Shift<4>, __half, Walk, kRows> {
-  static DenseKernel<__half> kernel() { return dense_half<Walk, kRows>; }
-};
-
+// The dense kernels by a tile's height.
 template <typename Operation, typename Element, typename Walk>
-DenseKernel<Element> dense_kernel(int thread_rows) {
-  return thread_rows == 8   ? DenseChoice<Operation, Element, Walk, 8>::kernel()
-         : thread_rows == 4 ? DenseChoice<Operation, Element, Walk, 4>::kernel()
-                            : DenseChoice<Operation, Element, Walk, 2>::kernel();
-}
+struct DenseKernels {
+  static DenseKernel<Element> of(int thread_rows) {
+    return thread_rows == 8   ? dense<Operation, Element, Walk, 8>
+           : thread_rows == 4 ? dense<Operation, Element, Walk, 4>
+                              : dense<Operation, Element, Walk, 2>;
+  }
+};
+
+// By half2 products, but for the lowest tile: what they spare there is less than what they cost.
+template <typename Walk>
+struct DenseKernels<Shift<4>, __half, Walk> {
+  static DenseKernel<__half> of(int thread_rows) {
+    return thread_rows == 8   ? dense_half<Walk, 8>
+           : thread_rows == 4 ? dense_half<Walk, 4>
+                              : dense<Shift<4>, __half, Walk, 2>;
+  }
+};
 
 template <typename Operation, typename Element>
 cudaError_t run_dense(const Call<Element>& c) {
   const DenseKernel<Element> kernel =
-      c.shape.taps == 1 ? dense_kernel<Operation, Element, ChannelWalk>(c.plan.thread_rows)
-                        : dense_kernel<Operation, Element, TapWalk>(c.plan.thread_rows);
+      c.shape.taps == 1 ? DenseKernels<Operation, Element, ChannelWalk>::of(c.plan.thread_rows)
+                        : DenseKernels<Operation, Element, TapWalk>::of(c.plan.thread_rows);
   const cudaError_t error = launch(kernel, c.blocks(), kDenseThreads, c.stream, c.shape,
                                    c.plan.splits, c.x, c.w, c.epilogue, c.partial, c.y);
   if (error != cudaSuccess || c.plan.splits.count == 1) return error;
@@ -73,7 +75,9 @@ cudaError_t run_depthwise(const Call<Element>& c) {
   const Shape& s = c.shape;
   const bool square = s.kernel_height == s.kernel_width && s.stride_height == s.stride_width &&
                       s.dilation_height == 1 && s.dilation_width == 1;
-  const int variant = square ? 10 * s.kernel_height + s.stride_height : 0;
+  // As two digits, so that no other kernel and stride are taken for these.
+  const bool small = s.kernel_height <= 5 && s.stride_height <= 2;
+  const int variant = square && small ? 10 * s.kernel_height + s.stride_height : 0;
   const auto kernel = variant == 31   ? depthwise_square<Operation, Element, 3, 1>
                       : variant == 32 ? depthwise_square<Operation, Element, 3, 2>
                       : variant == 51 ? depthwise_square<Operation, Element, 5, 1>
@@ -83,11 +87,18 @@ cudaError_t run_depthwise(const Call<Element>& c) {
 }
 
 template <typename Operation, typename Element>
+cudaError_t run_few_positions(const Call<Element>& c) {
+  const auto kernel = c.shape.taps == 1 ? few_positions<Operation, Element, ChannelWalk>
+                                        : few_positions<Operation, Element, TapWalk>;
+  return launch(kernel, c.blocks(), kLanes * kLaneRows, c.stream, c.shape, c.x, c.w, c.epilogue,
+                c.y);
+}
+
+template <typename Operation, typename Element>
 cudaError_t run_operation(const Call<Element>& c) {
   if (c.plan.family == Family::kDepthwise) return run_depthwise<Operation>(c);
   if (c.plan.family == Family::kDense) return run_dense<Operation>(c);
-  return launch(few_positions<Operation, Element>, c.blocks(), kLanes * kLaneRows, c.stream, c.shape,
-                c.x, c.w, c.epilogue, c.y);
+  return run_few_positions<Operation>(c);
 }
 
 template <typename Element>

@@ -3,9 +3,9 @@
 //
 // Where it is safe: a weight is taken as the integer 64 * w, of at most 64, so that a product is exact
 // but for overflow and nothing is lost among the subnormal numbers. A slice of 16 terms is summed in
-// float16 and then added to float32 sums. With |x| <= 63 the partial sums stay below
-// 16 * 63 * 64 = 64512 and 16 roundings by 16 at most, where float16 goes to 65504; a slice with any
-// larger x, or one that is not finite, is summed in float32 by its block.
+// float16 and then added to float32 sums. With |x| <= 63 the partial sums stay within 16 * 63 * 64 = 64512
+// (all multiples of 63 * 64 up to it are float16 numbers, so that no rounding passes them), and float16
+// goes to 65504; a slice with any larger x, or one that is not finite, is summed in float32 by its block.
 #ifndef SHIFTADD_KERNELS_CUDA_DENSE_HALF_CUH_
 #define SHIFTADD_KERNELS_CUDA_DENSE_HALF_CUH_
 
@@ -18,6 +18,19 @@ constexpr int kHalfSlice = 16;
 // float16's code of 63; codes without the sign are in order.
 constexpr unsigned short kLargestSafeCode = 0x53e0;
 constexpr float kWeightUnit = 1.0f / 64.0f;
+
+// Four 4-bit codes, the lowest 16 bits of `codes`, as the high bytes of halves of 64 * w; their low bytes
+// are 0. Selects from a table of the bytes for k = 0 to 7 and one of the signs.
+__device__ inline unsigned half_high_bytes(unsigned codes) {
+  return __byte_perm(0x4c505400u, 0x3c404448u, codes & 0x7777u) |
+         __byte_perm(0x8000u, 0u, codes >> 3 & 0x1111u);
+}
+
+// The half whose high byte is byte i, twice: what half2 products take a weight as.
+__device__ inline __half2 half_pair(unsigned high_bytes, int i) {
+  const unsigned code = __byte_perm(high_bytes, 0u, 0x4404u | static_cast<unsigned>(i) << 4);
+  return __half2half2(__ushort_as_half(static_cast<unsigned short>(code)));
+}
 
 class HalfSlice {
  public:
@@ -47,8 +60,10 @@ class HalfSlice {
     for (int k = 0; k < kHalfSlice; ++k) x_lines[k * kDensePositions + thread] = x_[k];
     if (thread >= tile_rows) return;
 #pragma unroll
-    for (int k = 0; k < kHalfSlice; ++k) {
-      w_lines[k * tile_rows + thread] = __float2half2_rn(words_.weight(k) / kWeightUnit);
+    for (int k = 0; k < kHalfSlice; k += 4) {
+      const unsigned bytes = half_high_bytes(words_.word(k / 8) >> (k % 8 * 4));
+#pragma unroll
+      for (int i = 0; i < 4; ++i) w_lines[(k + i) * tile_rows + thread] = half_pair(bytes, i);
     }
   }
 

@@ -33,8 +33,8 @@ struct TileIndex {
 
   // The tile of a block; positions vary fastest, so that neighbours share rows of W.
   __device__ TileIndex(const Shape& s, const Splits& splits, int tile_rows) {
-    const int position_tiles = (s.positions + kDensePositions - 1) / kDensePositions;
-    const int row_tiles = (s.group_rows + tile_rows - 1) / tile_rows;
+    const int position_tiles = (s.positions - 1) / kDensePositions + 1;
+    const int row_tiles = (s.group_rows - 1) / tile_rows + 1;
     int block = blockIdx.x;
     position = block % position_tiles * kDensePositions;
     block /= position_tiles;
@@ -81,6 +81,7 @@ class SliceWords {
       words_[i] = row != nullptr && word < s.row_words ? row[word] : 0u;
     }
   }
+  __device__ unsigned word(int i) const { return words_[i]; }
   __device__ float weight(int term) const {
     return Operation::weight(words_[term / Operation::kWordTerms], term % Operation::kWordTerms);
   }
@@ -99,26 +100,38 @@ __device__ inline const unsigned* weight_row(const Shape& s, const TileIndex& ti
 }
 
 // Writes a thread's sums: outputs, or with `partial` [splits, M, positions] what combine_splits adds.
+// Positions are divided, and a row's scale and bias read, once.
 template <typename Operation, typename Element, int kRows>
 __device__ void write_sums(const Shape& s, const TileIndex& tile, const Splits& splits,
                            const float (&sums)[kRows][8], const Epilogue& epilogue, float* partial,
                            Element* y) {
   const int across = threadIdx.x % 8, down = threadIdx.x / 8;
+  const bool parts = splits.count > 1;
+  const unsigned plane = s.out_height * s.out_width;
+  const unsigned channel_step = parts ? s.positions : plane;
+  float* const lines = partial + static_cast<size_t>(tile.split) * s.out_channels * s.positions;
+  unsigned first[8];  // index of the position in channel 0
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
-    const int position = tile.position + Runs<8>::at(across, j);
-    if (position >= s.positions) continue;
+    const unsigned position = tile.position + Runs<8>::at(across, j);
+    const unsigned image = position / plane;
+    first[j] = parts ? position : image * s.out_channels * plane + (position - image * plane);
+  }
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      const int row = tile.row + Runs<kRows>::at(down, i);
-      if (row >= s.group_rows) continue;
-      const int channel = tile.group * s.group_rows + row;
-      if (splits.count > 1) {
-        const size_t line = static_cast<size_t>(tile.split) * s.out_channels + channel;
-        partial[line * s.positions + position] = sums[i][j];
+  for (int i = 0; i < kRows; ++i) {
+    const int row = tile.row + Runs<kRows>::at(down, i);
+    if (row >= s.group_rows) continue;
+    const unsigned channel = tile.group * s.group_rows + row;
+    const float scale = epilogue.scale[channel], bias = epilogue.bias[channel];
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      if (tile.position + Runs<8>::at(across, j) >= s.positions) continue;
+      const unsigned index = channel * channel_step + first[j];
+      if (parts) {
+        lines[index] = sums[i][j];
       } else {
-        store(y + output_index(s, channel, position),
-              apply(epilogue, channel, Operation::finish(sums[i][j])));
+        const float sum = Operation::finish(sums[i][j]);
+        store(y + index, activate(fmaf(sum, scale, bias), epilogue.activation));
       }
     }
   }

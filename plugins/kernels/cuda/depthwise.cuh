@@ -48,7 +48,8 @@ struct Plane {
         width(s.width) {}
 
   __device__ float at(int row, int column) const {
-    const bool inside = row >= 0 && row < height && column >= 0 && column < width;
+    const bool inside = (static_cast<unsigned>(row) < static_cast<unsigned>(height)) &
+                        (static_cast<unsigned>(column) < static_cast<unsigned>(width));
     return inside ? to_float(first[row * width + column]) : 0.0f;
   }
 };

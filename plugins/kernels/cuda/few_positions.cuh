@@ -15,7 +15,7 @@ constexpr int kLanes = 32;    // threads that share a row of W
 constexpr int kLaneRows = 4;  // rows of W a block
 
 // A thread's part of the sum at every position.
-template <typename Operation, typename Element>
+template <typename Operation, typename Walk, typename Element>
 __device__ void sum_lane(const Shape& s, int channel, int lane, const Element* x, const unsigned* w,
                          float (&parts)[kFewPositions][kLanes]) {
   const int group = channel / s.group_rows;
@@ -24,7 +24,7 @@ __device__ void sum_lane(const Shape& s, int channel, int lane, const Element* x
     const Window window(s, group, position);
     float sum = 0.0f;
     for (int word = lane; word < s.row_words; word += kLanes) {
-      TapWalk walk(s, window, word * Operation::kWordTerms);
+      Walk walk(s, window, word * Operation::kWordTerms);
 #pragma unroll
       for (int i = 0; i < Operation::kWordTerms; ++i) {
         sum = Operation::add(sum, to_float(walk.load(s, window, x)),
@@ -36,8 +36,8 @@ __device__ void sum_lane(const Shape& s, int channel, int lane, const Element* x
   }
 }
 
-// Blocks: groups of kLaneRows output channels.
-template <typename Operation, typename Element>
+// Blocks: groups of kLaneRows output channels. Walk: TapWalk, or ChannelWalk for a 1x1 kernel.
+template <typename Operation, typename Element, typename Walk>
 __global__ void __launch_bounds__(kLanes * kLaneRows)
     few_positions(Shape s, const Element* __restrict__ x, const unsigned* __restrict__ w,
                   Epilogue epilogue, Element* __restrict__ y) {
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kLanes * kLaneRows)
   const int channel = blockIdx.x * kLaneRows + row;
 #pragma unroll
   for (int i = 0; i < kFewPositions; ++i) parts[row][i][lane] = 0.0f;
-  if (channel < s.out_channels) sum_lane<Operation>(s, channel, lane, x, w, parts[row]);
+  if (channel < s.out_channels) sum_lane<Operation, Walk>(s, channel, lane, x, w, parts[row]);
   for (int half = kLanes / 2; half > 0; half /= 2) {
     __syncthreads();
     if (lane >= half) continue;

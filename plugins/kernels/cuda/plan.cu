@@ -16,7 +16,8 @@ constexpr int64_t kFewestSplitTerms = 128;
 // ... and above it a sum in float32, one term after the other, comes near the contract's tolerance.
 constexpr int64_t kMostSplitTerms = 2048;
 constexpr int64_t kLargestExtent = int64_t{1} << 28;
-constexpr int64_t kLargestCount = (int64_t{1} << 31) - 1;
+// Of what is counted by an int, with room for the last tile's or slice's rest.
+constexpr int64_t kLargestCount = (int64_t{1} << 31) - 1024;
 
 int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
@@ -106,6 +107,7 @@ Shape kernel_shape(const Problem& problem) {
 Plan make_plan(const Problem& problem, int multiprocessors) {
   const ConvGeometry& g = problem.geometry;
   Plan plan = {family(problem), 0, {1, static_cast<int>(g.terms)}, 0};
+  if (positions(g) == 0) return plan;
   if (plan.family == Family::kDepthwise) {
     plan.blocks = divide_up(strip_count(kernel_shape(problem)), kDepthwiseThreads);
   } else if (plan.family == Family::kFewPositions) {
@@ -155,8 +157,11 @@ void validate_limits(const std::string& node, const Problem& problem) {
           reach(g.out_height, g.stride_height, g.kernel_height, g.dilation_height), kLargestExtent);
   require("width of X with its padding",
           reach(g.out_width, g.stride_width, g.kernel_width, g.dilation_width), kLargestExtent);
-  count("elements of X", {g.batch, g.channels, g.height, g.width});
-  count("elements of Y", {g.batch, g.out_channels, g.out_height, g.out_width});
+  // An empty batch has planes nevertheless.
+  const int64_t batch = std::max<int64_t>(g.batch, 1);
+  count("elements of X", {batch, g.channels, g.height, g.width});
+  count("channels of the batch", {batch, g.channels});
+  count("elements of Y", {batch, g.out_channels, g.out_height, g.out_width});
   count("terms of one output", {g.group_channels, g.kernel_height, g.kernel_width});
   count("elements of W", {g.out_channels, row_words(problem)});
   require("blocks", make_plan(problem, 1).blocks, kLargestCount);

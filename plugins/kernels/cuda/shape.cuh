@@ -36,7 +36,8 @@ struct Window {
     const int image = position / plane;
     top = position % plane / s.out_width * s.stride_height - s.pad_top;
     left = position % s.out_width * s.stride_width - s.pad_left;
-    const unsigned first_plane = image * s.channels + group * s.group_channels;
+    const unsigned first_plane = static_cast<unsigned>(image) * s.channels +
+                                 static_cast<unsigned>(group) * s.group_channels;
     base = (first_plane * s.height + static_cast<unsigned>(top)) * s.width + left;
     if (position >= s.positions) top = kFarAbove;
   }

@@ -46,6 +46,17 @@ inline float __uint_as_float(unsigned bits) {
   return value;
 }
 
+// Four bytes of the eight of y:x, each chosen by a nibble of the selector (below 8).
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const uint64_t bytes = static_cast<uint64_t>(y) << 32 | x;
+  unsigned chosen = 0;
+  for (int i = 0; i < 4; ++i) {
+    const unsigned byte = static_cast<unsigned>(bytes >> (8 * (selector >> (4 * i) & 7))) & 255u;
+    chosen |= byte << (8 * i);
+  }
+  return chosen;
+}
+
 using std::fabs;
 inline float fabsf(float x) { return std::fabs(x); }
 

@@ -47,10 +47,15 @@ struct alignas(4) __half2 {
 
 inline float __half2float(__half h) { return cuda_host::half_value(h.code); }
 inline __half __float2half_rn(float value) { return __half(value); }
+inline __half __ushort_as_half(unsigned short code) {
+  __half h;
+  h.code = code;
+  return h;
+}
+inline __half2 __half2half2(__half value) { return {value, value}; }
 inline unsigned short __half_as_ushort(__half h) { return h.code; }
 inline float __low2float(__half2 h) { return __half2float(h.x); }
 inline float __high2float(__half2 h) { return __half2float(h.y); }
-inline __half2 __float2half2_rn(float value) { return {__half(value), __half(value)}; }
 
 namespace cuda_host {
 
