@@ -47,6 +47,8 @@ class IntegerConvolution {
  private:
   void pack_panels(const ConvGeometry& geometry, const uint8_t* weights);
   void pack_depthwise(const ConvGeometry& geometry, const uint8_t* weights);
+  void pack_depthwise_by_fours(const ConvGeometry& geometry, const uint8_t* weights);
+  bool depthwise_by_fours() const;
   void run_channels_last(const Call& call, ParallelRunner& runner) const;
   void run_tiles(const Call& call, ParallelRunner& runner) const;
   void run_depthwise(const Call& call, ParallelRunner& runner) const;
@@ -58,7 +60,7 @@ class IntegerConvolution {
   const IntegerKernels& kernels_;
   bool depthwise_;
   std::vector<uint8_t> panels_;             // [group, panels, steps, tile channels, depth]
-  std::vector<int16_t> depthwise_weights_;  // [kH*kW, M + kDepthwiseRepeat]
+  std::vector<int16_t> depthwise_weights_;  // as IntegerDepthwiseArguments has them
   std::vector<int32_t> weight_sums_;        // [M] of the shift; 0 of the adder
 };
 

@@ -29,14 +29,15 @@ struct IntegerDepthwiseArguments {
   const uint8_t* const* taps;  // [tap_count], the first pixel's, of `channels` bytes each;
   size_t pixel_step;           // the next pixel's lie so many bytes further
   const int16_t* w;            // [tap_count] rows, w_stride apart, of [channels] and the first
-  size_t w_stride;             // kDepthwiseRepeat of them again, and again if they are fewer
+  size_t w_stride;             // kDepthwiseRepeat of them again, and again if they are fewer; or by
+                               // fours: rows of four taps, a channel's as bytes in two of these
   size_t tap_count;
   size_t channels;
   size_t pixels;
   int32_t* sums;               // [pixels][channels]
 };
 
-constexpr size_t kDepthwiseRepeat = 16;
+constexpr size_t kDepthwiseRepeat = 64;
 
 // The operator's epilogue (operators.md, "Integer versions").
 struct Requantization {
@@ -90,6 +91,7 @@ struct IntegerKernels {
   IntegerDepthwiseKernel shift_depthwise;
   IntegerDepthwiseKernel adder_depthwise;
   RequantizeKernel requantize;
+  bool shift_depthwise_by_fours;  // whether its weights are packed so
 };
 
 const IntegerKernels& portable_integer_kernels();

@@ -237,7 +237,8 @@ const IntegerKernels& avx2_integer_kernels() {
       make_tile<BroadcastTiles<AdderStep>::Kernel>(),
       depthwise<ShiftBlock>,
       depthwise<AdderBlock>,
-      requantize_rows<RequantizeRow>};
+      requantize_rows<RequantizeRow>,
+      false};
   return table;
 }
 

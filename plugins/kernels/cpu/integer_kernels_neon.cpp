@@ -141,7 +141,8 @@ const IntegerKernels& neon_integer_kernels() {
       make_adder_tile(),
       integer_depthwise<IntegerShiftTerm>,
       integer_depthwise<IntegerAdderTerm>,
-      requantize};
+      requantize,
+      false};
   return table;
 }
 

@@ -46,7 +46,8 @@ const IntegerKernels& portable_integer_kernels() {
       make_tile<AdderTile>(),
       integer_depthwise<IntegerShiftTerm>,
       integer_depthwise<IntegerAdderTerm>,
-      requantize};
+      requantize,
+      false};
   return table;
 }
 

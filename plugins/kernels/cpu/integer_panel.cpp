@@ -5,6 +5,41 @@
 
 namespace shiftadd {
 namespace cpu {
+namespace {
+
+// A word of T at a time, the last of them so that it ends with the bytes, over what the one before it
+// wrote: a pixel's few bytes cost more in a call than in the copying. count is at least a word.
+template <typename Word>
+void copy_words(uint8_t* to, const uint8_t* from, int64_t count) {
+  constexpr int64_t kBytes = sizeof(Word);
+  for (int64_t i = 0; i < count; i += kBytes) {
+    const int64_t at = std::min(i, count - kBytes);
+    Word word;
+    std::memcpy(&word, from + at, sizeof(word));
+    std::memcpy(to + at, &word, sizeof(word));
+  }
+}
+
+struct SixteenBytes {
+  uint64_t words[2];
+};
+
+void copy_bytes(uint8_t* to, const uint8_t* from, int64_t count) {
+  constexpr int64_t kMostInWords = 64;
+  if (count > kMostInWords) {
+    std::memcpy(to, from, static_cast<size_t>(count));
+  } else if (count >= 16) {
+    copy_words<SixteenBytes>(to, from, count);
+  } else if (count >= 8) {
+    copy_words<uint64_t>(to, from, count);
+  } else if (count >= 4) {
+    copy_words<uint32_t>(to, from, count);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+  }
+}
+
+}  // namespace
 
 IntegerPanel::IntegerPanel(const IntegerConvolution::Call& call, const IntegerTile& tile)
     : call_(call),
@@ -43,6 +78,12 @@ void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t cou
 void IntegerPanel::pack_row(const Block& block, const Corner& corner, uint8_t* row) const {
   const ConvGeometry& g = call_.geometry;
   const int64_t row_bytes = g.width * g.channels;
+  if (is_whole(block, corner)) {
+    const uint8_t* from = call_.x + (corner.image * g.height + corner.top) * row_bytes +
+                          corner.left * g.channels;
+    pack_whole(from, g.dilation_height * row_bytes, block.end, row);
+    return;
+  }
   const int64_t inside = std::min(block.end, g.terms);
   int64_t channel = block.channel;
   int64_t kernel_row = block.kernel_row;
@@ -66,8 +107,7 @@ void IntegerPanel::pack_row(const Block& block, const Corner& corner, uint8_t* r
         in_image ? std::max<int64_t>(std::min(start + length, row_bytes) - from, 0) : 0;
     fill(from - start, call_.x_zero_point);
     if (copied != 0) {
-      std::memcpy(to, call_.x + (corner.image * g.height + y) * row_bytes + from,
-                  static_cast<size_t>(copied));
+      copy_bytes(to, call_.x + (corner.image * g.height + y) * row_bytes + from, copied);
       to += copied;
     }
     fill(start + length - from - copied, call_.x_zero_point);
@@ -79,9 +119,32 @@ void IntegerPanel::pack_row(const Block& block, const Corner& corner, uint8_t* r
       ++kernel_row;
     }
   }
-  // The weights are 0 there: so a byte of 0 adds nothing, neither as a factor nor as a distance.
-  const int64_t length = block.end - block.begin;
-  fill(row + length - to, 0);
+  finish_row(row, to - row, block.end - block.begin);
+}
+
+// Whether the block is all of the sum's terms, and none of them lies in the padding.
+bool IntegerPanel::is_whole(const Block& block, const Corner& corner) const {
+  const ConvGeometry& g = call_.geometry;
+  return whole_rows_ && block.begin == 0 && block.end >= g.terms && corner.top >= 0 &&
+         corner.left >= 0 && corner.left + g.kernel_width <= g.width &&
+         corner.top + (g.kernel_height - 1) * g.dilation_height < g.height;
+}
+
+// The window from its first byte on, whose rows lie row_step bytes apart.
+void IntegerPanel::pack_whole(const uint8_t* from, int64_t row_step, int64_t length,
+                              uint8_t* row) const {
+  const ConvGeometry& g = call_.geometry;
+  const int64_t count = g.kernel_width * g.channels;
+  for (int64_t i = 0; i < g.kernel_height; ++i) {
+    copy_bytes(row + i * count, from + i * row_step, count);
+  }
+  finish_row(row, g.terms, length);
+}
+
+// What follows the `written` bytes of a row: the weights are 0 there, so that a byte of 0 adds nothing,
+// neither as a factor nor as a distance.
+void IntegerPanel::finish_row(uint8_t* row, int64_t written, int64_t length) const {
+  for (int64_t i = written; i < length; ++i) row[i] = 0;
   if (tile_.sign_flip == 0) return;
   for (int64_t i = 0; i < length; ++i) row[i] ^= tile_.sign_flip;
 }
