@@ -92,16 +92,19 @@ def tables(report: Report) -> str:
             _table(["layer", "threads", *titles], _joined(labels, ratios)),
         ]
     if report.comparisons:
-        head = ["model", "engine", "threads", "ms", "images/s", "time over that of ours"]
+        head = ["model", "engine", "threads", "ms", "images/s"]
+        head += ["time over our float32's", "time over our int8's"]
         lines = [line for comparison in report.comparisons for line in _model_lines(comparison)]
         parts += ["Whole models, one image at a time:", _table(head, lines)]
     return "\n\n".join(parts)
 
 
 def _model_lines(comparison: Comparison) -> list[list[str]]:
-    ours = comparison.ours
-    contestants = [(comparison.model, f"{ORT} with our operators", ours)]
-    contestants += [(comparison.baseline_model, *item) for item in comparison.baseline.items()]
+    contestants = [
+        (comparison.model, f"{ORT} with our operators", comparison.ours),
+        (comparison.model, "ONNX Runtime int8 with our operators", comparison.integer),
+        *((comparison.baseline_model, *item) for item in comparison.baseline.items()),
+    ]
     return [
         [
             model,
@@ -109,7 +112,8 @@ def _model_lines(comparison: Comparison) -> list[list[str]]:
             str(comparison.threads),
             f"{1e3 * times.median:.2f} ±{times.spread:.0%}",
             f"{1 / times.median:.0f}",
-            f"{ours.ratio(times):.2f}",
+            f"{comparison.ours.ratio(times):.2f}",
+            f"{comparison.integer.ratio(times):.2f}",
         ]
         for model, engine, times in contestants
     ]
@@ -146,7 +150,8 @@ def model_chart(comparisons: Sequence[Comparison]) -> Figure:
         (f"{model}, {engine}, {comparison.threads} thr.", times, model == comparison.model)
         for comparison in comparisons
         for model, engine, times in [
-            (comparison.model, "ours", comparison.ours),
+            (comparison.model, "ours fp32", comparison.ours),
+            (comparison.model, "ours int8", comparison.integer),
             *((comparison.baseline_model, *item) for item in comparison.baseline.items()),
         ]
     ]
@@ -184,7 +189,7 @@ def write_report(report: Report, folder: Path) -> str:
             "model": each.model,
             "baseline": each.baseline_model,
             "threads": each.threads,
-            "seconds": _seconds({"ours": each.ours, **each.baseline}),
+            "seconds": _seconds({"ours": each.ours, "ours int8": each.integer, **each.baseline}),
         }
         for each in report.comparisons
     ]

@@ -1,0 +1,96 @@
+"""The images that a model is calibrated on: a part of a folder or a zip, evenly spread over it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm import tqdm
+
+from runtime.commandline import complain
+from runtime.errors import DataError
+from runtime.evaluate import subset
+from runtime.images import ImageFolder, list_images, open_image
+from runtime.metadata import Metadata
+from runtime.preprocess import preprocess
+
+Float32 = npt.NDArray[np.float32]
+Opener = Callable[[], Image.Image]
+
+
+class Samples:
+    """At most `count` images below the folder, or in the zip, at `path`. Labels are not needed.
+
+    A folder may hold its images at any depth, a zip those at class_name/file.
+
+    Raises DataError where there is nothing at `path`, or no image in it.
+
+    Attributes:
+        bad: images that could not be read, and were left out, so far.
+        used: images that were, so far.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        found = _in_folder(path) if path.is_dir() else _in_zip(path)
+        self._path = path
+        self._chosen = [found[i] for i in subset(len(found), count)]
+        self._digest = hashlib.sha256()
+        self.bad = 0
+        self.used = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of the names, sizes and decoded pixels of the images that were used, in order."""
+        return self._digest.hexdigest()
+
+    def batches(self, metadata: Metadata, size: int) -> Iterator[Float32]:
+        """All images in order, once, prepared for the model: float32 [N, 3, H, W], N up to `size`.
+
+        An image that cannot be read is named on stderr and left out. Raises DataError at the end
+        where none could.
+        """
+        batch = []
+        with tqdm(self._chosen, "calibrate", unit="image", disable=None, leave=False) as bar:
+            for name, opener in bar:
+                try:
+                    batch.append(self._prepared(name, opener, metadata))
+                except DataError as error:
+                    self.bad += 1
+                    bar.clear()
+                    complain(str(error))
+                if len(batch) == size:
+                    yield np.stack(batch)
+                    batch = []
+        if batch:
+            yield np.stack(batch)
+        if not self.used:
+            raise DataError(f"{self._path}: none of the {self.bad} images could be read")
+
+    def _prepared(self, name: str, opener: Opener, metadata: Metadata) -> Float32:
+        image = opener()
+        try:
+            prepared = preprocess(image, metadata)
+        except DataError as error:
+            raise DataError(f"{self._path}/{name}: {error}") from error
+        self._digest.update(
+            f"{name}\0{image.width}x{image.height}\0".encode(errors="surrogateescape")
+        )
+        self._digest.update(image.tobytes())
+        self.used += 1
+        return prepared
+
+
+def _in_folder(path: Path) -> list[tuple[str, Opener]]:
+    """Names, relative and with "/", and what opens them."""
+    files = list_images(str(path))
+    return [(Path(f).relative_to(path).as_posix(), partial(open_image, f, f)) for f in files]
+
+
+def _in_zip(path: Path) -> list[tuple[str, Opener]]:
+    folder = ImageFolder(path)
+    return [(name, partial(folder.open, i)) for i, (name, _) in enumerate(folder.samples)]
