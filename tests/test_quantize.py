@@ -22,9 +22,13 @@ from calibration.scales import Scale
 from calibration.table import Range, Table, quantization
 from calibration.weights import quantize_adder
 from export import export_model
+from export.checkpoint import load_model
+from export.models import find_model
 from export.operators import AdderConv2d, ShiftConv2d
 from runtime.errors import ModelError
 from runtime.metadata import PREFIX
+from tests import arm64
+from tests.cpp_programs import jetson_nano_library, run
 from tests.export_models import CLASSES, SIZE, TinyNet, make_spec, randomise
 
 Array = npt.NDArray[Any]
@@ -199,6 +203,36 @@ def test_the_bytes_do_not_depend_on_the_instruction_set(
     np.testing.assert_array_equal(
         out, session(model, operator_library).run(None, {"input": x})[0], err_msg=isa
     )
+
+
+_RUN = """
+import sys, numpy, onnxruntime
+options = onnxruntime.SessionOptions()
+options.register_custom_ops_library(sys.argv[1])
+session = onnxruntime.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
+numpy.save(sys.argv[4], session.run(None, {"input": numpy.load(sys.argv[3])})[0])
+"""
+
+
+def test_an_emulated_cortex_a57_gives_the_same_bytes(
+    operator_library: Path, tmp_path: Path
+) -> None:
+    """The shipped network, on the NEON kernels and in another ONNX Runtime."""
+    missing = arm64.why_not()
+    if missing is not None:
+        pytest.skip(missing)
+    network, sha256 = load_model("ghostshiftaddnet")
+    spec = find_model("ghostshiftaddnet")
+    float_model = export_model(network, spec, "jetson-nano", sha256)
+    x = np.random.default_rng().normal(size=(4, *spec.input_size)).astype(np.float32)
+    model = quantized(float_model, operator_library, x)
+    onnx.save(model, tmp_path / "model.onnx")
+    np.save(tmp_path / "x.npy", x)
+    names = ("model.onnx", "x.npy", "logits.npy")
+    files = [str(jetson_nano_library()), *(str(tmp_path / name) for name in names)]
+    run([*arm64.arm64_python(), "-c", _RUN, *files])
+    expected = session(model, operator_library).run(None, {"input": x})[0]
+    np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), expected)
 
 
 def test_refusals(operator_library: Path) -> None:
