@@ -16,7 +16,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,7 @@ class Trainer:
         start = self.spec.build() if weights is None else load_model(name, weights)[0]
         self.model = start.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = self.model  # what is run; a derived class may run the model otherwise
         groups = parameter_groups(self.model, recipe.weight_decay)
         self.optimizer = torch.optim.SGD(
             groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
@@ -157,15 +158,23 @@ class Trainer:
         state = load_training_state(self._checkpoint)
         if state["recipe"] != dataclasses.asdict(self.recipe):
             raise TrainingError(f"{self._checkpoint}: of another recipe; remove it to start afresh")
+        self._take_up(state)
+
+    def _take_up(self, state: dict[str, Any]) -> None:
         restore(self.model, state, self._checkpoint)
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
 
-    def save(self, settled: bool = False) -> None:
+    def save(self, **more: Any) -> None:
         """Writes checkpoint and weights, each aside first: an interruption leaves the old ones.
 
-        `settled` tells of final weights, whose statistics have been taken afresh.
+        `more` goes into the checkpoint: `settled` of final weights, whose statistics have been
+        taken afresh.
         """
+        self._save_checkpoint(**more)
+        self._save_weights()
+
+    def _save_checkpoint(self, **more: Any) -> None:
         buffer = io.BytesIO()
         torch.save(
             {
@@ -174,11 +183,13 @@ class Trainer:
                 "epoch": self.epoch,
                 "recipe": dataclasses.asdict(self.recipe),
                 "network": repr(self.model),
-                "settled": settled,
+                **more,
             },
             buffer,
         )
         replace(self._checkpoint, buffer.getvalue(), "checkpoint")
+
+    def _save_weights(self) -> None:
         weights = {k: v.contiguous().cpu() for k, v in self.model.state_dict().items()}
         replace(self.out / "model.safetensors", save(weights), "weights")
 
@@ -189,16 +200,19 @@ class Trainer:
             loss = self._train_epoch()
             self.epoch += 1
             self.save()
-            record = {
-                "epoch": self.epoch,
-                "loss": round(loss, 4),
-                "held_out_top1": round(self.accuracy(self.held_out), 4),
-                "seconds": round(time.perf_counter() - started, 1),
-            }
-            with (self.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(record) + "\n")
-            print(json.dumps(record), flush=True)
+            self._log(loss, self.accuracy(self.held_out), time.perf_counter() - started)
         self.settle()
+
+    def _log(self, loss: float, accuracy: float, seconds: float) -> None:
+        record = {
+            "epoch": self.epoch,
+            "loss": round(loss, 4),
+            "held_out_top1": round(accuracy, 4),
+            "seconds": round(seconds, 1),
+        }
+        with (self.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
+        print(json.dumps(record), flush=True)
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -225,7 +239,7 @@ class Trainer:
 
     def _train_epoch(self) -> float:
         recipe = self.recipe
-        self.model.train()
+        self.network.train()
         rng = np.random.default_rng((recipe.seed, self.epoch))
         order = rng.permutation(self.train_set)
         steps = len(order) // recipe.batch_size
@@ -252,7 +266,7 @@ class Trainer:
     def _step(self, inputs: Tensor, labels: Tensor) -> float:
         self.optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(
-            self.model(inputs), labels, label_smoothing=self.recipe.label_smoothing
+            self.network(inputs), labels, label_smoothing=self.recipe.label_smoothing
         )
         loss.backward()
         self.optimizer.step()
@@ -263,15 +277,40 @@ class Trainer:
             )
         return value
 
-    @torch.no_grad()
     def accuracy(self, chosen: NDArray[np.int64]) -> float:
-        """Top-1 over these images, unaugmented."""
-        self.model.eval()
+        """Top-1 over these images of the set, unaugmented."""
+        part = torch.from_numpy(chosen)
+        return self.top1(self.images[part], self.labels[part])
+
+    @torch.no_grad()
+    def top1(self, images: Tensor, labels: Tensor) -> float:
+        """Top-1 over uint8 images [N,H,W,3] and labels [N]."""
+        self.network.eval()
         right = 0
-        for part in torch.from_numpy(chosen).split(500):
-            logits = self.model(self._inputs(self.images[part], None))
-            right += int((logits.argmax(1) == self.labels[part]).sum())
-        return right / len(chosen)
+        parts = list(zip(images.split(500), labels.split(500), strict=True))
+        for part, expected in tqdm(parts, desc="top-1", leave=False, delay=5):
+            logits = self.network(self._inputs(part, None))
+            right += int((logits.argmax(1) == expected).sum())
+        return right / len(images)
+
+
+def add_recipe_options(parser: Parser, recipe: Recipe, names: Collection[str]) -> None:
+    """An option for each of these fields; the defaults are those of `recipe`."""
+    for name in names:
+        value = getattr(recipe, name)
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=type(value), default=value, help="default: %(default)s")
+
+
+def run_to_end(trainer: Trainer) -> None:
+    """`trainer.run`, with what the system refuses as a TrainingError."""
+    try:
+        trainer.run()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = error.filename or trainer.out
+        raise TrainingError(f"{name}: {reason(error)}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -283,11 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--weights", type=Path, help="start from this checkpoint instead of fresh weights"
     )
     parser.add_argument("--out", type=Path, default=Path("build/training"))
-    for field in dataclasses.fields(Recipe):
-        flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(
-            flag, type=type(field.default), default=field.default, help="default: %(default)s"
-        )
+    add_recipe_options(parser, Recipe(), [field.name for field in dataclasses.fields(Recipe)])
     arguments = vars(parser.parse_args(argv))
     name, data, out, weights = (arguments.pop(key) for key in ("model", "data", "out", "weights"))
     if name not in MODELS:
@@ -298,12 +333,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The optimizer and the random numbers refuse what cannot be: a negative rate or seed.
     except ValueError as error:
         raise TrainingError(one_line(error)) from error
-    try:
-        trainer.run()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise TrainingError(f"{error.filename or out}: {reason(error)}") from error
+    run_to_end(trainer)
     return FINE
 
 
