@@ -2,8 +2,9 @@
 
 Writes MODEL.PRECISION.engine, its description MODEL.PRECISION.engine.json and the build's log
 MODEL.PRECISION.log, and keeps TensorRT's timings beside them in timing.cache for the next build.
+What a calibration on images finds is kept as well, in MODEL.int8.calibration.cache.
 
-Exit codes: 0 fine; 2 bad usage, or a model that TensorRT cannot build.
+Exit codes: 0 fine; 2 bad usage, images that cannot be read, or a model that TensorRT cannot build.
 """
 
 import argparse
@@ -17,7 +18,12 @@ if not __package__:
     # Run as a script: Python put this file's folder on the path, the package's folder is needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime import commandline, engine_file, files  # noqa: E402 - after the path above
+from runtime import (  # noqa: E402 - after the path above
+    build_calibration,
+    commandline,
+    engine_file,
+    files,
+)
 from runtime.errors import ModelError, reason  # noqa: E402
 from runtime.metadata import PREFIX, Metadata, parse  # noqa: E402
 from runtime.onnx_header import read_metadata  # noqa: E402
@@ -49,13 +55,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         model = _read_model(options.model)
-        table = _read_table(options.calibration_cache)
         # Imported here, where a missing package is told in one line.
         from runtime.gpu import Gpu
 
         gpu = Gpu()
         try:
-            _build(gpu, model, table, options)
+            _build(gpu, model, options)
         except KeyboardInterrupt:
             # TensorRT is still at work in its thread and cannot be told to stop: neither the GPU
             # nor the interpreter may be taken down under it.
@@ -89,9 +94,6 @@ def _parser() -> commandline.Parser:
         help="most images of one execution; more are run in pieces (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--calibration-cache", metavar="FILE", help="TensorRT's calibration table, for int8"
-    )
-    parser.add_argument(
         "--output", metavar="FILE",
         help="the engine to write (default: build/engines/MODEL.PRECISION.engine beside the "
         "runtime folder)",
@@ -101,6 +103,7 @@ def _parser() -> commandline.Parser:
         help="the plugin library (default: $SHIFTADD_TENSORRT_LIBRARY, libshiftadd_tensorrt.so "
         "beside the runtime package, or build/plugins/ of the checkout)",
     )  # fmt: skip
+    build_calibration.add_options(parser)
     return parser
 
 
@@ -114,19 +117,7 @@ def _read_model(path: str) -> Model:
         raise ModelError("cannot read the model: {}".format(reason(error))) from error
 
 
-def _read_table(path: Optional[str]) -> Optional[bytes]:
-    if path is None:
-        return None
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise ModelError(
-            "cannot read the calibration table {}: {}".format(path, reason(error))
-        ) from error
-
-
-def _build(gpu: "Gpu", model: Model, table: Optional[bytes], options: argparse.Namespace) -> None:
+def _build(gpu: "Gpu", model: Model, options: argparse.Namespace) -> None:
     from runtime.tensorrt_api import load_plugins
     from runtime.tensorrt_builder import EngineBuilder, Settings
 
@@ -134,14 +125,15 @@ def _build(gpu: "Gpu", model: Model, table: Optional[bytes], options: argparse.N
         builder = EngineBuilder(gpu)
         try:
             precision = options.precision or builder.best_precision()
-            builder.check_precision(precision, options.calibration_cache)
+            builder.check_precision(precision)
+            build_calibration.check(options, precision)
             plugins = load_plugins(model.metadata.operators, options.library)
             output = _output(options.output, model.path, precision)
             settings = Settings(
                 precision,
                 options.workspace,
                 options.max_batch,
-                table,
+                build_calibration.source(options, model.metadata, _calibration_cache(output)),
                 _read_timing_cache(_timing_cache(output)),
             )
             start = _announce(gpu, output, precision)
@@ -216,6 +208,10 @@ def _output(given: Optional[str], model: str, precision: str) -> str:
 
 def _log(output: str) -> str:
     return os.path.splitext(output)[0] + ".log"
+
+
+def _calibration_cache(output: str) -> str:
+    return os.path.splitext(output)[0] + ".calibration.cache"
 
 
 def _timing_cache(output: str) -> str:

@@ -1,12 +1,13 @@
 """From an ONNX model to a TensorRT engine, by the builder of TensorRT 8.2 or newer."""
 
 import json
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from runtime.errors import ModelError
 from runtime.gpu import Gpu
 from runtime.session import INPUT
 from runtime.tensorrt_api import LOGGER, VERSION, VERSION_10, failure, trt
+from runtime.tensorrt_calibrator import Source, calibrator
 
 _MIB = 1 << 20
 
@@ -15,14 +16,14 @@ class Settings(NamedTuple):
     """How an engine is built.
 
     `workspace` is the MiB that a layer may use beside its tensors, `max_batch` the most images of
-    one execution, `calibration_cache` a table of TensorRT's for int8, `timing_cache` what an
-    earlier build measured.
+    one execution, `calibration` where int8 has its scales from, `timing_cache` what an earlier
+    build measured.
     """
 
     precision: str
     workspace: int
     max_batch: int
-    calibration_cache: Optional[bytes] = None
+    calibration: Optional[Source] = None
     timing_cache: bytes = b""
 
 
@@ -54,22 +55,15 @@ class EngineBuilder:
         """fp16 where the GPU computes faster in it, else fp32."""
         return "fp16" if self._builder.platform_has_fast_fp16 else "fp32"
 
-    def check_precision(self, precision: str, calibration_cache: Optional[str]) -> None:
-        """Raises ModelError for int8 on a GPU without it, and for int8 without a table."""
-        if precision != "int8":
-            return
-        if not self._builder.platform_has_fast_int8:
+    def check_precision(self, precision: str) -> None:
+        """Raises ModelError for int8 on a GPU without it."""
+        if precision == "int8" and not self._builder.platform_has_fast_int8:
             raise ModelError(
                 "no int8 on this GPU: {} (compute capability {}) has no arithmetic for it; build "
                 "for its GPU with --precision fp16, or run the int8 ONNX file on its CPU: "
                 "python3 runtime/infer.py MODEL.int8.onnx IMAGE".format(
                     self._gpu.name, self._gpu.compute_capability
                 )
-            )
-        if calibration_cache is None:
-            raise ModelError(
-                "int8 needs the ranges of the activations: name TensorRT's calibration table with "
-                "--calibration-cache FILE, or build with --precision fp16"
             )
 
     def build(self, model: bytes, input_size: Sequence[int], settings: Settings) -> Built:
@@ -86,46 +80,69 @@ class EngineBuilder:
         config = self._builder.create_builder_config()
         _set_workspace(config, settings.workspace)
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        profile = self._add_profile(config, input_size, settings.max_batch)
-        # TensorRT calls the calibrator during the build: it has to live until then.
-        calibrator = self._set_precision(config, profile, settings)
+        profile = self._profile(input_size, 1, settings.max_batch)
+        if config.add_optimization_profile(profile) < 0:
+            raise failure("TensorRT refuses images of shape {}".format(list(input_size)))
+        self._set_precision(config, settings.precision)
         used = _set_timing_cache(config, settings.timing_cache)
-        plan = self._builder.build_serialized_network(network, config)
-        del calibrator
+        source = settings.calibration
+        plan = (
+            self._builder.build_serialized_network(network, config)
+            if source is None
+            else self._build_calibrated(network, config, input_size, source)
+        )
         if plan is None:
             raise failure("TensorRT cannot build the engine")
         return Built(bytes(plan), bytes(config.get_timing_cache().serialize()), used)
 
-    def _add_profile(
-        self, config: "trt.IBuilderConfig", input_size: Sequence[int], max_batch: int
-    ) -> "trt.IOptimizationProfile":
-        profile = self._builder.create_optimization_profile()
-        one, most = (trt.Dims([count] + list(input_size)) for count in (1, max_batch))
-        profile.set_shape(INPUT, one, one, most)
-        if config.add_optimization_profile(profile) < 0:
-            raise failure("TensorRT refuses images of shape {}".format(list(input_size)))
-        return profile
-
-    def _set_precision(
-        self, config: "trt.IBuilderConfig", profile: "trt.IOptimizationProfile", settings: Settings
-    ) -> Any:
-        """Sets what the precision allows; the calibrator, where there is one."""
-        # Left on, fp32 would compute with ten bits on an Ampere or newer.
-        config.clear_flag(trt.BuilderFlag.TF32)
-        half = settings.precision == "fp16" or (
-            # Plugins know no int8: they then compute in what is faster of the others.
-            settings.precision == "int8" and self._builder.platform_has_fast_fp16
-        )
-        if half:
-            config.set_flag(_flag("FP16"))
-        if settings.precision != "int8":
-            return None
-        config.set_flag(_flag("INT8"))
-        calibrator = _table_calibrator(settings.calibration_cache or b"")
-        config.int8_calibrator = calibrator
+    def _build_calibrated(
+        self,
+        network: "trt.INetworkDefinition",
+        config: "trt.IBuilderConfig",
+        input_size: Sequence[int],
+        source: Source,
+    ) -> Optional["trt.IHostMemory"]:
+        """What TensorRT builds with scales from `source`. Raises what went wrong with that."""
+        source.check_tensors(_tensor_names(network))
+        # TensorRT calls it during the build: it has to live until then.
+        answering = calibrator(source)
+        config.int8_calibrator = answering
+        profile = self._profile(input_size, source.batch_size, source.batch_size)
         if not config.set_calibration_profile(profile):
             raise failure("TensorRT refuses the calibration profile")
-        return calibrator
+        try:
+            source.begin(self._gpu)
+            plan = self._builder.build_serialized_network(network, config)
+        finally:
+            source.end()
+        source.check(built=plan is not None)
+        return plan
+
+    def _profile(
+        self, input_size: Sequence[int], least: int, most: int
+    ) -> "trt.IOptimizationProfile":
+        """For batches of `least` to `most` images, best for `least`."""
+        profile = self._builder.create_optimization_profile()
+        few, many = (trt.Dims([count] + list(input_size)) for count in (least, most))
+        profile.set_shape(INPUT, few, few, many)
+        return profile
+
+    def _set_precision(self, config: "trt.IBuilderConfig", precision: str) -> None:
+        """Sets what the precision allows layers to compute in."""
+        # Left on, fp32 would compute with ten bits on an Ampere or newer.
+        config.clear_flag(trt.BuilderFlag.TF32)
+        # Plugins know no int8: they then compute in what is faster of the others.
+        int8_and_half = precision == "int8" and self._builder.platform_has_fast_fp16
+        if precision == "fp16" or int8_and_half:
+            config.set_flag(_flag("FP16"))
+        if precision == "int8":
+            config.set_flag(_flag("INT8"))
+
+
+def _tensor_names(network: "trt.INetworkDefinition") -> Set[str]:
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    computed = {layer.get_output(i).name for layer in layers for i in range(layer.num_outputs)}
+    return computed | {INPUT}
 
 
 def describe(engine: bytes) -> List[str]:
@@ -208,25 +225,3 @@ def _timing_cache(config: "trt.IBuilderConfig", content: bytes) -> Optional["trt
         return config.create_timing_cache(content)
     except (RuntimeError, TypeError, ValueError):
         return None
-
-
-def _table_calibrator(table: bytes) -> Any:
-    """A calibrator that measures nothing and answers with a table that was made before."""
-
-    class TableCalibrator(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IInt8EntropyCalibrator2.__init__(self)
-
-        def get_batch_size(self) -> int:
-            return 1
-
-        def get_batch(self, names: List[str]) -> List[int]:
-            return []
-
-        def read_calibration_cache(self) -> bytes:
-            return table
-
-        def write_calibration_cache(self, cache: Any) -> None:
-            pass
-
-    return TableCalibrator()

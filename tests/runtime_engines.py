@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +17,10 @@ from typing import Any
 import pytest
 
 import runtime
+from tests.runtime_commands import run
 from tests.runtime_models import REPOSITORY
 
+Result = subprocess.CompletedProcess[str]
 OLD, NEW = "8.2.1.8", "10.3.0.26"
 VERSIONS = (OLD, NEW)
 XAVIER = {"name": "Xavier", "compute_capability": [7, 2], "fast_int8": True}
@@ -25,7 +29,7 @@ DESKTOP = {"name": "a desktop's", "compute_capability": [8, 6], "integrated": Fa
 _STANDINS = ("tests.tensorrt_standin", "tests.pycuda_standin")
 _OURS = (
     "gpu", "tensorrt_api", "tensorrt_backend", "tensorrt_bindings", "tensorrt_builder",
-    "tensorrt_engine",
+    "tensorrt_calibrator", "tensorrt_engine",
 )  # fmt: skip
 _FORWARD = "import sys\nfrom tests import {0}\nsys.modules[__name__] = {0}.{1}()\n"
 
@@ -48,6 +52,38 @@ def variables(
         "STANDIN_ORT_LIBRARY": str(operator_library),
         "STANDIN_GPU": json.dumps(gpu or {}),
     }
+
+
+@dataclass
+class Machine:
+    """A machine with stand-ins: its Python, and the environment that says what they are."""
+
+    python: Path
+    folder: Path
+    operator_library: Path
+    version: str = OLD
+    gpu: dict[str, object] = field(default_factory=dict)
+
+    def variables(self) -> dict[str, str]:
+        return variables(self.folder, self.version, self.operator_library, self.gpu)
+
+    def run(self, script: str, *arguments: str | Path, **more: str) -> Result:
+        return run(self.python, script, *arguments, cwd=None, **self.variables(), **more)
+
+    def build(self, model: Path, *arguments: str | Path, output: str = "m.engine") -> Path:
+        """The engine of a build that has to succeed."""
+        path = self.folder / output
+        done = self.run("build_engine.py", model, "--output", path, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return path
+
+
+def facts(engine: Path) -> dict[str, Any]:
+    """What the stand-in wrote into an engine about how it was built."""
+    content = engine.read_bytes()
+    text = content[content.index(b"{", 24) :].decode("latin-1")  # behind magic, checksum, length
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
+    return found
 
 
 def plugin_library(folder: Path, operator_library: Path) -> Path:

@@ -66,6 +66,8 @@ TensorIOMode = _enumeration("NONE", "INPUT", "OUTPUT")
 _logger: "list[Any]" = []
 executed: "list[int]" = []
 """How many images each execution had."""
+calibrated: "list[Any]" = []
+"""The batches that a calibrator gave, float32 [N, ...]."""
 
 
 def _say(severity: str, text: str) -> None:
@@ -181,11 +183,39 @@ class Dims:
         return self._shape[index]
 
 
+class Tensor:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Layer:
+    """One that makes one tensor."""
+
+    num_outputs = 1
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+
+    def get_output(self, index: int) -> Tensor:
+        assert index == 0
+        return Tensor(self._output)
+
+
 class Network:
+    """Its layers are those that make its outputs: ONNX Runtime names no others."""
+
     def __init__(self, explicit_batch: bool) -> None:
         self.explicit_batch = explicit_batch
         self.model = b""
         self.input = ""
+        self.outputs: list[str] = []
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.outputs)
+
+    def get_layer(self, index: int) -> Layer:
+        return Layer(self.outputs[index])
 
 
 class ParserError:
@@ -213,6 +243,7 @@ class OnnxParser:
             return False
         self._network.model = bytes(model)
         self._network.input = session.get_inputs()[0].name
+        self._network.outputs = [output.name for output in session.get_outputs()]
         return True
 
     @property
@@ -354,13 +385,18 @@ class Builder(Object):
         if config.profile is None or network.input not in config.profile.shapes:
             _say("ERROR", "Network has dynamic inputs, but no optimization profile")
             return None
+        scales = _calibrate(network, config) if "INT8" in config.flags_set else {}
+        if scales is None:
+            _say("ERROR", "2: Calibration failure occurred with no scaling factors detected.")
+            return None
         precision = _precision(config)
         self._time(network, config.cache, precision)
         facts = {
             "version": VERSION,
             "gpu": cuda.GPU["name"],
             "precision": precision,
-            "tf32": "TF32" in config.flags_set,
+            "flags": sorted(config.flags_set),
+            "scales": scales,
             "detailed": config.profiling_verbosity is ProfilingVerbosity.DETAILED,
             "shapes": config.profile.shapes[network.input],
         }
@@ -375,13 +411,109 @@ class Builder(Object):
 
 
 def _precision(config: Any) -> str:
-    if "INT8" in config.flags_set:
-        table = config.int8_calibrator.read_calibration_cache()
-        if config.calibration_profile is None or not bytes(table).startswith(b"TRT-"):
-            _say("ERROR", "no calibration")
-            return "none"
-        return "int8"
-    return "fp16" if "FP16" in config.flags_set else "fp32"
+    return next((name.lower() for name in ("INT8", "FP16") if name in config.flags_set), "fp32")
+
+
+# --- calibrating ---
+
+
+class IInt8Calibrator:
+    """Of its methods TensorRT calls none but those that a subclass has of its own."""
+
+    algorithm = ""
+
+    def __init__(self) -> None:
+        self.constructed = True
+
+
+class IInt8EntropyCalibrator2(IInt8Calibrator):
+    algorithm = "EntropyCalibration2"
+
+
+class IInt8MinMaxCalibrator(IInt8Calibrator):
+    algorithm = "MinMaxCalibration"
+
+
+def _ask(calibrator: Any, method: str, *arguments: Any) -> Any:
+    """What the calibrator answers; an exception would leave a noexcept function."""
+    try:
+        return getattr(calibrator, method)(*arguments)
+    except BaseException as error:
+        cuda.violate(f"{method} raises {error!r}: TensorRT 8.2 ends the process")
+        return None
+
+
+def _calibrate(network: Network, config: Any) -> "dict[str, float] | None":
+    """The scale of each tensor, from the calibrator's cache or else from its images."""
+    calibrator = config.int8_calibrator
+    if not getattr(calibrator, "constructed", False):
+        cuda.violate("int8 without a calibrator, or with one whose base was never constructed")
+        return None
+    if config.calibration_profile is None:
+        _say("ERROR", "4: Calibration profile is not defined.")
+        return None
+    cache = _ask(calibrator, "read_calibration_cache")
+    if cache is not None:
+        scales = _read_scales(bytes(memoryview(cache)), calibrator.algorithm)
+        if scales is not None:
+            _say("INFO", f"Reading Calibration Cache for calibrator: {calibrator.algorithm}")
+            return scales
+        _say("ERROR", "Calibration table does not match calibrator algorithm type.")
+    magnitudes = _run_batches(network, config, calibrator)
+    if not magnitudes:
+        return None
+    scales = {name: magnitude / 127 for name, magnitude in magnitudes.items()}
+    text = "".join(f"{name}: {np.float32(s).view(np.int32):x}\n" for name, s in scales.items())
+    written = f"TRT-{_number()}-{calibrator.algorithm}\n{text}".encode()
+    _say("INFO", f"Writing Calibration Cache for calibrator: TRT-{_number()}")
+    _ask(calibrator, "write_calibration_cache", memoryview(written))
+    return scales
+
+
+def _run_batches(network: Network, config: Any, calibrator: Any) -> "dict[str, float]":
+    """The largest magnitude of each tensor over all batches."""
+    size = _ask(calibrator, "get_batch_size")
+    least, shape, most = config.calibration_profile.shapes[network.input]
+    if not least == shape == most or shape[0] != size:
+        cuda.violate(f"batches of {size} images, a calibration profile of {[least, shape, most]}")
+    session = _session(network.model)
+    magnitudes: dict[str, float] = {}
+    while True:
+        addresses = _ask(calibrator, "get_batch", [network.input])
+        if not addresses:
+            return magnitudes
+        assert [type(address) for address in addresses] == [int]
+        images = cuda.at(addresses[0], int(np.prod(shape)), "a calibration batch").reshape(shape)
+        if np.isnan(images).any():
+            cuda.violate("a calibration batch that nobody wrote")
+        calibrated.append(np.array(images, np.float32))
+        outputs = session.run(network.outputs, {network.input: calibrated[-1]})
+        for name, value in zip([network.input, *network.outputs], [images, *outputs]):  # noqa: B905
+            magnitudes[name] = max(magnitudes.get(name, 0.0), float(np.abs(value).max()))
+        _say("VERBOSE", f"Calibrated batch {len(calibrated) - 1}")
+
+
+def _number() -> int:
+    """NV_TENSORRT_VERSION."""
+    major, minor, patch = map(int, VERSION.split(".")[:3])
+    return major * (1000 if major < 10 else 10000) + minor * 100 + patch
+
+
+def _read_scales(cache: bytes, algorithm: str) -> "dict[str, float] | None":
+    """The scales, where the cache is of the algorithm and of this major version."""
+    first, *lines = cache.decode("utf-8").splitlines()
+    name, version, written_by = first.split("-")
+    thousands = 1000 if len(version) < 5 else 10000
+    if name != "TRT" or written_by != algorithm:
+        return None
+    if str(int(version) // thousands) != VERSION.split(".")[0]:
+        return None
+    parts = [line.rpartition(": ") for line in lines]
+    bits = np.array([int(scale, 16) for _, _, scale in parts], np.uint32)
+    return dict(zip([tensor for tensor, _, _ in parts], bits.view(np.float32).tolist()))  # noqa: B905
+
+
+# --- engine files ---
 
 
 def _pack(facts: "dict[str, Any]", model: bytes) -> bytes:
@@ -400,10 +532,6 @@ def _unpack(content: bytes) -> "tuple[dict[str, Any], bytes]":
     if facts["version"] != VERSION:
         raise ValueError("Serialization assertion stdVersionRead == serializationVersion failed.")
     return facts, body[4 + length :]
-
-
-class IInt8EntropyCalibrator2:
-    pass
 
 
 # --- running ---
@@ -605,7 +733,7 @@ def module() -> types.ModuleType:
     names = [
         "Dims", "ILogger", "float32", "float16", "NetworkDefinitionCreationFlag", "BuilderFlag",
         "Builder", "ProfilingVerbosity", "LayerInformationFormat", "OnnxParser", "Runtime",
-        "IInt8EntropyCalibrator2", "get_plugin_registry",
+        "IInt8EntropyCalibrator2", "IInt8MinMaxCalibrator", "get_plugin_registry",
     ]  # fmt: skip
     if not VERSION.startswith("8."):
         names += ["MemoryPoolType", "TensorIOMode"]

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,34 +28,8 @@ from tests.runtime_commands import (
     interruptible,
     run,
 )
-from tests.runtime_engines import DESKTOP, NEW, OLD, VERSIONS, XAVIER
+from tests.runtime_engines import DESKTOP, NEW, VERSIONS, XAVIER, Machine, Result
 from tests.runtime_models import LABELS, SIZE, linear, metadata, photo, shift
-
-Result = subprocess.CompletedProcess[str]
-
-
-@dataclass
-class Machine:
-    """A machine with stand-ins: its Python, and the environment that says what they are."""
-
-    python: Path
-    folder: Path
-    operator_library: Path
-    version: str = OLD
-    gpu: dict[str, object] = field(default_factory=dict)
-
-    def variables(self) -> dict[str, str]:
-        return runtime_engines.variables(self.folder, self.version, self.operator_library, self.gpu)
-
-    def run(self, script: str, *arguments: str | Path, **more: str) -> Result:
-        return run(self.python, script, *arguments, cwd=None, **self.variables(), **more)
-
-    def build(self, model: Path, *arguments: str | Path, output: str = "m.engine") -> Path:
-        """The engine of a build that has to succeed."""
-        path = self.folder / output
-        done = self.run("build_engine.py", model, "--output", path, *arguments)
-        assert (done.returncode, done.stderr) == (0, "")
-        return path
 
 
 @pytest.fixture
@@ -229,21 +202,6 @@ def test_int8_is_refused_where_the_gpu_has_none(machine: Machine, model: Path) -
         "--precision fp16", "MODEL.int8.onnx",
     )  # fmt: skip
     assert done.stdout == ""
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_int8_needs_a_calibration_table(machine: Machine, model: Path, version: str) -> None:
-    machine.version, machine.gpu = version, dict(XAVIER)
-    table = machine.folder / "table"
-    assert_refused(
-        machine.run("build_engine.py", model, "--precision", "int8"), "--calibration-cache FILE"
-    )
-    int8 = ("--precision", "int8", "--calibration-cache", table)
-    assert_refused(
-        machine.run("build_engine.py", model, *int8), f"cannot read the calibration table {table}"
-    )
-    table.write_bytes(b"TRT-8201-EntropyCalibration2\ninput: 3c010a14\n")
-    assert b'"precision": "int8"' in machine.build(model, *int8).read_bytes()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

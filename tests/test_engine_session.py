@@ -305,5 +305,5 @@ def test_fp32_is_not_computed_in_tf32(
     tensorrt, _ = standins
     facts, _ = tensorrt._unpack(build(linear(tmp_path / "m.onnx", rng)[0]).read_bytes())
     assert facts["precision"] == "fp32"
-    assert not facts["tf32"]
+    assert facts["flags"] == []
     assert facts["shapes"] == [[1, *SIZE], [1, *SIZE], [3, *SIZE]]
