@@ -10,9 +10,15 @@ TARGET ?= jetson-nano
 OUT ?= build/models
 CHECKPOINT ?=
 DATA ?=
+BITS ?= 8
 IMAGE ?=
 BACKEND ?= onnxruntime
 PRECISION ?=
+METHOD ?=
+SAMPLES ?= 512
+KEEP_FLOAT ?=
+SENSITIVITY ?=
+INT8 ?=
 WORKSPACE ?=
 # Builds engines: TensorRT and PyCUDA belong to the system of a Jetson, and not to .venv.
 ENGINE_PYTHON ?= python3
@@ -46,14 +52,15 @@ EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors')
 # A photograph that scikit-image carries: Chelsea the cat.
 PHOTO = $(shell $(PY) -c 'import skimage.data, pathlib; print(pathlib.Path(skimage.data.__file__).with_name("chelsea.png"))')
 
-.PHONY: help setup export plugins tensorrt-plugins engine infer validate evaluate train demo test lint clean bench bench-a57 gpu-occupancy test-gpu bench-gpu no-such-plugins need-IMAGE need-DATA FORCE
+.PHONY: help setup export plugins tensorrt-plugins engine infer validate evaluate calibrate train finetune demo test lint clean bench bench-a57 gpu-occupancy test-gpu bench-gpu no-such-plugins need-IMAGE need-DATA FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: MODEL=$(MODEL) TARGET=jetson-nano|portable|standard OUT=$(OUT)"
 	@echo "             BACKEND=onnxruntime|tensorrt PRECISION=fp16|fp32|int8 WORKSPACE=MiB ENGINE_PYTHON=$(ENGINE_PYTHON)"
-	@echo "             CHECKPOINT=file IMAGE=file DATA=folder-or-zip ARGS=\"more options\" PYTHON=$(PYTHON) PEERS=1"
+	@echo "             METHOD=minmax|percentile|entropy|mse SAMPLES=$(SAMPLES) KEEP_FLOAT=node,... SENSITIVITY=dB INT8=1 MODEL_FILE=$(OUT)/$(MODEL).int8.onnx"
+	@echo "             CHECKPOINT=file IMAGE=file DATA=folder-or-zip BITS=8|16 ARGS=\"more options\" PYTHON=$(PYTHON) PEERS=1"
 
 setup: $(READY)  ## make .venv with everything that is needed, pinned
 
@@ -117,17 +124,35 @@ infer: need-IMAGE $(MODEL_FILE) $(LIBRARY)  ## classify IMAGE with MODEL
 engine: $(ENGINE_MODEL) tensorrt-plugins  ## build MODEL's TensorRT engine for this machine's GPU, in build/engines/ (PRECISION, WORKSPACE)
 	@$(ENGINE_PYTHON) runtime/build_engine.py $(MODEL_FILE) $(if $(PRECISION),--precision "$(PRECISION)") $(if $(WORKSPACE),--workspace "$(WORKSPACE)") $(ARGS)
 
-validate: $(MODEL_FILE) $(if $(filter tensorrt,$(BACKEND)),tensorrt-plugins,$(LIBRARY))  ## compare MODEL's file with PyTorch, layer by layer (BACKEND); report in build/reports/
+# A file that was named is taken as it is; the float model beside the integer one is exported if need be.
+COMPARED = $(if $(INT8),$(if $(filter file,$(origin MODEL_FILE)),$(MODEL_FILE)),$(MODEL_FILE))
+INT8_FILE = $(if $(filter file,$(origin MODEL_FILE)),$(OUT)/$(MODEL)$(SUFFIX).int8.onnx,$(MODEL_FILE))
+
+validate: $(COMPARED) $(if $(filter tensorrt,$(BACKEND)),tensorrt-plugins,$(LIBRARY))  ## compare MODEL's file with PyTorch, layer by layer (BACKEND), or with INT8=1 the integer one with the float one (DATA); report in build/reports/
+ifneq ($(INT8),)
+	@test "$(BACKEND)" = onnxruntime || { echo "validate: INT8=1 compares in ONNX Runtime; leave BACKEND out" >&2; exit 2; }
+	@$(PY) -m calibration.validation $(INT8_FILE) $(if $(DATA),--data "$(DATA)") $(ARGS)
+else
 	@$(PY) -m export.validation $(MODEL) --model-file $(MODEL_FILE) --backend "$(BACKEND)" $(if $(PRECISION),--precision "$(PRECISION)") $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+endif
 
 evaluate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## top-1 and top-5 of MODEL over DATA, an ImageFolder (folder or zip)
 	@$(PY) runtime/evaluate.py $(MODEL_FILE) "$(DATA)" $(ARGS)
 
+calibrate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## write OUT/MODEL.int8.onnx and its table of ranges, over DATA, a folder or zip (METHOD, SAMPLES, KEEP_FLOAT, SENSITIVITY=dB)
+	@$(PY) -m calibration $(MODEL_FILE) --data "$(DATA)" --samples "$(SAMPLES)" --out $(OUT)/$(basename $(notdir $(MODEL_FILE))).int8.onnx \
+	  $(if $(METHOD),--method "$(METHOD)") $(if $(KEEP_FLOAT),--keep-float "$(KEEP_FLOAT)") $(if $(SENSITIVITY),--sensitivity "$(SENSITIVITY)") $(ARGS)
+
+# A step frees and asks for the same memory: kept, it spares a sixth of the time in page faults. And
+# PyTorch's threads, which spin while they wait, keep the adder's from the processor: another sixth.
+TRAINING := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 GOMP_SPINCOUNT=20000
+
 train: need-DATA $(LIBRARY)  ## train MODEL on DATA by the shipped recipe; resumes from build/training/
-	@# A step frees and asks for the same memory: kept, it spares a sixth of the time in page faults. And
-	@# PyTorch's threads, which spin while they wait, keep the adder's from the processor: another sixth.
-	@MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 \
-	  GOMP_SPINCOUNT=20000 $(PY) -m export.training.train $(MODEL) --data "$(DATA)" $(ARGS)
+	@$(TRAINING) $(PY) -m export.training.train $(MODEL) --data "$(DATA)" $(ARGS)
+
+finetune: need-DATA $(LIBRARY)  ## train MODEL on with activations of BITS bits, over DATA (CHECKPOINT, OUT); ARGS="--epochs 0" only measures
+	@$(TRAINING) $(PY) -m export.training.finetune $(MODEL) --data "$(DATA)" --bits "$(BITS)" \
+	  $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)") $(ARGS)
 
 bench: $(LIBRARY) $(if $(PEERS),$(PEERS_READY))  ## our kernels and models against ONNX Runtime's, and with PEERS=1 other engines'
 	@$(PY) -m device_scripts.bench $(if $(PEERS),--peers $(PEERS_VENV)/bin/python) $(ARGS)

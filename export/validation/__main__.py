@@ -6,13 +6,9 @@ Exit codes: 0 all is within tolerance; 1 a tolerance is broken; 2 bad usage or b
 from __future__ import annotations
 
 import argparse
-import hashlib
-import platform
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -22,11 +18,13 @@ from export.models import MODELS
 from export.validation import rows
 from export.validation.backend import BackendFactory
 from export.validation.compare import InputResult, compare
+from export.validation.environment import library_facts, machine_facts, now
 from export.validation.exported import ExportedModel
 from export.validation.inputs import random_inputs, real_inputs
 from export.validation.onnxruntime_backend import OnnxRuntimeBackend
 from export.validation.reference import Reference
 from export.validation.report import write_report
+from export.validation.text import table
 from runtime.commandline import (
     BAD_INPUT,
     FINE,
@@ -180,33 +178,28 @@ def _facts(
     exported: ExportedModel, checkpoint_sha256: str, seed: int, images: Sequence[str]
 ) -> dict[str, str]:
     backend, metadata = exported.backend, exported.metadata
-    library = Path(backend.library) if backend.library else None
-    packages = ("torch", "onnx", *backend.packages, "numpy", "Pillow")
     return {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": now(),
         "file": str(exported.path),
         "file's SHA-256": exported.sha256,
         "target": metadata.target,
         "contract version": str(metadata.contract_version),
         "weights' SHA-256": checkpoint_sha256 or "none: fresh weights",
         **backend.facts(),
-        "operator library": str(library) if library else "none",
-        "library's SHA-256": hashlib.sha256(library.read_bytes()).hexdigest() if library else "",
+        **library_facts(backend.library),
         "real images": ", ".join(images) or "patches of scikit-image's sample photographs",
         "seed of the random inputs": str(seed),
-        "machine": f"{platform.machine()}, {platform.system()}",
-        "Python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **machine_facts(("torch", "onnx", *backend.packages, "numpy", "Pillow")),
     }
 
 
 def _show(results: Sequence[InputResult], report: Path) -> None:
     layers = [layer.cells() for layer in rows.summarise(results)]
     allowed = rows.tolerances(results)
-    for line in rows.table(rows.layer_header(allowed), layers):
+    for line in table(rows.layer_header(allowed), layers):
         show(line)
     show()
-    for line in rows.table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results]):
+    for line in table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results]):
         show(line)
     show()
     for sentence in rows.verdicts(results):

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from tqdm import tqdm
 
 from runtime.errors import DataError
+from runtime.evaluate import match_classes, subset
 from runtime.images import ImageFolder, list_images, open_image
 from runtime.metadata import Metadata
 from runtime.preprocess import preprocess
@@ -56,6 +58,39 @@ def real_inputs(sources: Sequence[str], count: int, metadata: Metadata) -> Float
     return np.stack([preprocess(opener(), metadata) for opener in chosen])
 
 
+def labelled_inputs(
+    source: str, count: int, metadata: Metadata
+) -> tuple[Float32, npt.NDArray[np.int64] | None]:
+    """Images as `real_inputs` takes them from one source, and their classes, int64 [N].
+
+    None for the classes where the source is no ImageFolder of classes that the model knows.
+
+    Raises DataError for what is missing or no image.
+    """
+    folder = _labelled_folder(source, metadata)
+    if folder is None:
+        return real_inputs([source], count, metadata), None
+    classes = match_classes(folder, metadata.labels)
+    chosen = subset(len(folder), count)
+    images = np.stack(
+        [
+            preprocess(folder.open(i), metadata)
+            for i in tqdm(chosen, "read", unit="image", disable=None, leave=False)
+        ]
+    )
+    return images, np.array([classes[folder.samples[i][1]] for i in chosen], np.int64)
+
+
+def _labelled_folder(source: str, metadata: Metadata) -> ImageFolder | None:
+    if not (Path(source).is_dir() or _is_zip(source)):
+        return None
+    try:
+        folder = ImageFolder(source)
+    except DataError:
+        return None
+    return folder if set(folder.classes) <= set(metadata.labels) else None
+
+
 def sample_patches(count: int) -> list[Image.Image]:
     """`count` patches of the photographs that scikit-image's package holds.
 
@@ -92,7 +127,11 @@ def _cell(image: Image.Image, row: int, column: int, cells: int) -> Image.Image:
 
 
 def _openers(source: str) -> list[Opener]:
-    if Path(source).is_file() and zipfile.is_zipfile(source):
+    if _is_zip(source):
         folder = ImageFolder(source)
         return [partial(folder.open, i) for i in range(len(folder))]
     return [partial(open_image, path, path) for path in list_images(source)]
+
+
+def _is_zip(source: str) -> bool:
+    return Path(source).is_file() and zipfile.is_zipfile(source)

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import onnxruntime  # type: ignore[import-untyped]
 
-from export.validation.backend import Backend, Float32, Runner, check_names
-from export.validation.deviation import FLOAT32
+from export.validation.backend import Backend, Runner, check_names
+from export.validation.deviation import FLOAT32, Array
 from runtime import library as operator_library
 from runtime.errors import ModelError, one_line
 from runtime.metadata import Metadata
 from runtime.session import INPUT
 
 _FATAL_ONLY = 4
+
+
+class Graph:
+    """A loaded graph with inputs and outputs of any name and type."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs: list[str] = [item.name for item in session.get_inputs()]
+        self.outputs: list[str] = [output.name for output in session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name, from all inputs by name. Raises ModelError."""
+        try:
+            values = self._session.run(self.outputs, dict(feeds))
+        except Exception as error:
+            raise ModelError(_explain(error)) from error
+        return dict(zip(self.outputs, values, strict=True))
 
 
 class OnnxRuntimeBackend(Backend):
@@ -27,6 +45,12 @@ class OnnxRuntimeBackend(Backend):
         self.library = _find_library(metadata, library)
 
     def load(self, content: bytes) -> Runner:
+        graph = self.load_graph(content)
+        check_names(graph.inputs, graph.outputs)
+        return lambda images: graph.run({INPUT: images})
+
+    def load_graph(self, content: bytes) -> Graph:
+        """Loads any ONNX graph of our operators. Raises ModelError."""
         options = onnxruntime.SessionOptions()
         # What ONNX Runtime logs it also raises, and that is shown.
         options.log_severity_level = _FATAL_ONLY
@@ -38,9 +62,7 @@ class OnnxRuntimeBackend(Backend):
             )
         except Exception as error:
             raise ModelError(_explain(error)) from error
-        names = [output.name for output in session.get_outputs()]
-        check_names([item.name for item in session.get_inputs()], names)
-        return lambda images: _run(session, names, images)
+        return Graph(session)
 
 
 def _find_library(metadata: Metadata, given: str | None) -> str | None:
@@ -53,13 +75,6 @@ def _find_library(metadata: Metadata, given: str | None) -> str | None:
             f"it with `make plugins`, or point to it with --library"
         )
     return found
-
-
-def _run(session: Any, names: list[str], images: Float32) -> dict[str, Float32]:
-    try:
-        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
-    except Exception as error:
-        raise ModelError(_explain(error)) from error
 
 
 def _explain(error: Exception) -> str:

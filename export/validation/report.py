@@ -1,27 +1,13 @@
-"""The report: one HTML file that needs nothing beside it."""
+"""The report of a comparison with PyTorch."""
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.validation import plots, rows
+from export.validation import page, plots, rows
 from export.validation.compare import InputResult
 from export.validation.deviation import Tolerances
-from runtime.files import replace
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 78em; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { border-bottom: 1px solid #ddd; padding: .2em .7em; text-align: right; }
-th:nth-child(-n+3), td:nth-child(-n+3) { text-align: left; }
-table.facts td { font-family: ui-monospace, monospace; text-align: left; }
-tr.fail { background: #fbe3e1; font-weight: bold; }
-p.pass { color: #207040; font-weight: bold; } p.fail { color: #b02018; font-weight: bold; }
-img { max-width: 100%; }
-"""
 
 
 def _method(allowed: Tolerances) -> str:
@@ -51,53 +37,18 @@ def write_report(
 
     Raises ShiftAddError where the file cannot be written.
     """
-    replace(path, _page(title, facts, results).encode(), "report")
-
-
-def _page(title: str, facts: Mapping[str, str], results: Sequence[InputResult]) -> str:
     layers, allowed = rows.summarise(results), rows.tolerances(results)
     passed = all(result.passed for result in results)
-    verdicts = "".join(
-        f'<p class="{"pass" if passed else "fail"}">{html.escape(sentence)}</p>'
-        for sentence in rows.verdicts(results)
-    )
     body = [
-        f"<h1>{html.escape(title)}</h1>",
-        verdicts,
+        page.verdicts(rows.verdicts(results), passed),
         "<h2>End to end</h2>",
-        _table(rows.logits_header(allowed), [rows.logits_cells(result) for result in results]),
-        _picture(plots.logits(results), "logits of the two sides, and their differences"),
+        page.table(rows.logits_header(allowed), [rows.logits_cells(result) for result in results]),
+        page.picture(plots.logits(results), "logits of the two sides, and their differences"),
         "<h2>Layer by layer</h2>",
         _method(allowed),
-        _picture(plots.errors_by_layer(layers, allowed), "errors by layer"),
-        _table(rows.layer_header(allowed), [layer.cells() for layer in layers]),
+        page.picture(plots.errors_by_layer(layers, allowed), "errors by layer"),
+        page.table(rows.layer_header(allowed), [layer.cells() for layer in layers]),
         "<h2>What was compared</h2>",
-        _facts(facts),
+        page.facts(facts),
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n"
-        f"<body>{''.join(body)}</body></html>\n"
-    )
-
-
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = ["<table><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in header) + "</tr>"]
-    for cells in body:
-        mark = ' class="fail"' if cells[-1] == rows.FAIL else ""
-        columns = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        lines.append(f"<tr{mark}>{columns}</tr>")
-    return "\n".join(lines) + "</table>"
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    lines = (
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in facts.items()
-    )
-    return f'<table class="facts">{"".join(lines)}</table>'
-
-
-def _picture(png: bytes, description: str) -> str:
-    encoded = base64.b64encode(png).decode("ascii")
-    return f'<p><img alt="{html.escape(description)}" src="data:image/png;base64,{encoded}"></p>'
+    page.write_page(path, title, body)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from export.validation.compare import InputResult, LayerResult
 from export.validation.deviation import Tolerances
-
-PASS, FAIL = "pass", "FAIL"
+from export.validation.text import FAIL, PASS, some
 
 
 def tolerances(results: Sequence[InputResult]) -> Tolerances:
@@ -125,12 +124,12 @@ def verdicts(results: Sequence[InputResult]) -> list[str]:
     if wrong:
         sentences.append(
             f"{FAIL}: {len(wrong)} of {len(layers)} layers break their tolerance on the very "
-            f"inputs that they were given: {_some(wrong)}"
+            f"inputs that they were given: {some(wrong)}"
         )
     if carried:
         sentences.append(
             f"{FAIL}: {len(carried)} layers are right by themselves but carry on more error than "
-            f"{allowed.network:.0e}: {_some(carried)}"
+            f"{allowed.network:.0e}: {some(carried)}"
         )
     if kinds:
         sentences.append(
@@ -143,27 +142,11 @@ def verdicts(results: Sequence[InputResult]) -> list[str]:
     if uncompared:
         sentences.append(
             f"{len(uncompared)} other layers are taken apart in this file and were compared end to "
-            f"end only: {_some(uncompared)}"
+            f"end only: {some(uncompared)}"
         )
     if silent:
         sentences.append(
             f"{len(silent)} layers answer 0 to all of these inputs, as fresh weights do: only the "
-            f"isolated figure, taken before the activation, says anything about {_some(silent)}"
+            f"isolated figure, taken before the activation, says anything about {some(silent)}"
         )
     return sentences
-
-
-def _some(names: Sequence[str], shown: int = 3) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table whose first three columns are words and whose others are numbers."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = [
-            cell.ljust(width) if index < 3 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()

@@ -1,0 +1,62 @@
+"""Between a value, channels second, and its codes, channels last."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.scales import Scale
+
+Float32 = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.uint8]
+
+LAST_CODE = 255
+_SUFFIX = "/codes"
+
+
+def codes_name(value: str) -> str:
+    """What the quantized graph calls the codes of the float graph's `value`."""
+    return value + _SUFFIX
+
+
+def value_name(codes: str) -> str | None:
+    """The float graph's value that the tensor `codes` holds the codes of, None for another name."""
+    return codes.removesuffix(_SUFFIX) if codes.endswith(_SUFFIX) else None
+
+
+def quantize(value: Float32, scale: Scale) -> Codes:
+    """Codes [N, ..., C] of a value [N, C, ...], rounded half to even as QuantizeLinear does."""
+    codes = _steps(value, scale)
+    codes += np.float32(scale.zero_point)
+    return np.ascontiguousarray(np.moveaxis(codes.astype(np.uint8), 1, -1))
+
+
+def dequantize(codes: Codes, scale: Scale) -> Float32:
+    """The value [N, C, ...] that codes [N, ..., C] stand for."""
+    steps = codes.astype(np.float32)
+    steps -= np.float32(scale.zero_point)
+    steps *= scale.scale
+    return np.moveaxis(steps, -1, 1)
+
+
+def rounded(value: Float32, scale: Scale) -> Float32:
+    """What is left of a value when it is turned into codes and back."""
+    steps = _steps(value, scale)
+    steps *= scale.scale
+    return steps
+
+
+def _steps(value: Float32, scale: Scale) -> Float32:
+    """How many steps of the scale from 0 a value's code lies: whole numbers."""
+    steps = value / scale.scale
+    np.rint(steps, out=steps)
+    return np.clip(steps, -scale.zero_point, LAST_CODE - scale.zero_point, out=steps)
+
+
+def saturated(codes: Codes, scale: Scale) -> int:
+    """How many codes lie at an end of the range, where they may stand for any value beyond it.
+
+    An end that is the code of 0 does not count: it holds the zeros of a ReLU.
+    """
+    ends = {0, LAST_CODE} - {scale.zero_point}
+    return sum(int(np.count_nonzero(codes == end)) for end in ends)

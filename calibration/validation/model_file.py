@@ -1,0 +1,45 @@
+"""A model's file, and whether two of them are of one network."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from runtime.errors import ModelError
+from runtime.metadata import Metadata, parse
+from runtime.onnx_header import read_metadata
+
+
+class ModelFile:
+    """An ONNX file with our metadata. Raises ModelError, naming it, where it is none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.metadata: Metadata = parse(read_metadata(str(path)))
+            self.content = path.read_bytes()
+            self.model = onnx.load_from_string(self.content)
+        except DecodeError as error:
+            raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+        self.sha256 = hashlib.sha256(self.content).hexdigest()
+
+
+def check_origin(float_file: ModelFile, integer_file: ModelFile) -> None:
+    """Refuses to compare what was never the same: every layer would differ, to no one's use."""
+    ours, theirs = integer_file.metadata, float_file.metadata
+    if ours.model != theirs.model:
+        raise ModelError(
+            f"{integer_file.path}: is of the model {ours.model}, {float_file.path} of "
+            f"{theirs.model}: name the two files of one model"
+        )
+    if ours.checkpoint_sha256 != theirs.checkpoint_sha256:
+        raise ModelError(
+            f"{integer_file.path}: is of other weights than {float_file.path} (SHA-256 "
+            f"{ours.checkpoint_sha256[:12] or 'none'} and {theirs.checkpoint_sha256[:12] or 'none'}"
+            "): write it again with `make calibrate`"
+        )
