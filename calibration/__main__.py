@@ -9,18 +9,16 @@ table or a data set that cannot be used. Where it is 2 no file was written.
 from __future__ import annotations
 
 import argparse
-import hashlib
 from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from calibration import table as calibration_table
 from calibration import tensorrt_cache
+from calibration.model_file import ModelFile
 from calibration.quantize import quantize_model
 from calibration.ranges import METHODS, choose, observe
 from calibration.samples import Samples
@@ -30,8 +28,6 @@ from runtime.calibration_cache import header
 from runtime.commandline import FINE, SOME_FAILED, Parser, leave, positive, show
 from runtime.errors import ModelError, ShiftAddError, one_line
 from runtime.files import replaced
-from runtime.metadata import Metadata, parse
-from runtime.onnx_header import read_metadata
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 # Of a GhostNet at 224x224, an image's activations are 42 MB.
@@ -39,15 +35,6 @@ _BATCH_SIZE = 4
 # The search runs the model some hundred times: on few images, which tell layers apart well enough.
 _SEARCH_IMAGES = 64
 _TARGET = 30.0
-
-
-class _Model(NamedTuple):
-    """A float model's file."""
-
-    path: Path
-    sha256: str
-    metadata: Metadata
-    graph: onnx.ModelProto
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,24 +175,17 @@ def _check_paths(model: Path, out: Path, table: Path, cache: Path) -> None:
             raise ShiftAddError(f"{path}: a folder, where a file is to be written")
 
 
-def _load(path: Path) -> _Model:
-    try:
-        metadata = parse(read_metadata(str(path)))
-        content = path.read_bytes()
-        graph = onnx.load_from_string(content)
-    except DecodeError as error:
-        raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    if any(name.startswith("QLinear") for name in metadata.operators):
+def _load(path: Path) -> ModelFile:
+    model = ModelFile(path)
+    if any(name.startswith("QLinear") for name in model.metadata.operators):
         raise ModelError(f"{path}: an integer model already: calibrate the float one it is of")
-    return _Model(path, hashlib.sha256(content).hexdigest(), metadata, graph)
+    return model
 
 
-def _calibrated(model: _Model, samples: Samples, method: str, library: str | None) -> Table:
+def _calibrated(model: ModelFile, samples: Samples, method: str, library: str | None) -> Table:
     batches = samples.batches(model.metadata, _BATCH_SIZE)
     try:
-        observed = observe(model.graph, model.metadata, batches, method, library)
+        observed = observe(model.model, model.metadata, batches, method, library)
         ranges = choose(observed, method)
     except ModelError as error:
         raise ModelError(f"{model.path}: {error}") from error
@@ -221,23 +201,23 @@ def _calibrated(model: _Model, samples: Samples, method: str, library: str | Non
     )
 
 
-def _sensitive(model: _Model, table: Table, options: argparse.Namespace) -> Choice:
+def _sensitive(model: ModelFile, table: Table, options: argparse.Namespace) -> Choice:
     """The nodes to keep in float beside those that were named."""
     samples = Samples(options.data, min(options.samples, _SEARCH_IMAGES))
     images = list(samples.batches(model.metadata, _BATCH_SIZE))
     try:
         search = Search(
-            model.graph, table, model.metadata, images, options.keep_float, options.library
+            model.model, table, model.metadata, images, options.keep_float, options.library
         )
         return search.choose(options.sensitivity)
     except (ValueError, ShiftAddError) as error:
         raise ModelError(f"{model.path}: {one_line(error)}") from error
 
 
-def _quantized(model: _Model, table: Table, keep_float: Sequence[str]) -> bytes:
+def _quantized(model: ModelFile, table: Table, keep_float: Sequence[str]) -> bytes:
     """The integer model's file."""
     try:
-        quantized = quantize_model(model.graph, table, keep_float)
+        quantized = quantize_model(model.model, table, keep_float)
     except (ValueError, ShiftAddError) as error:
         raise ModelError(f"{model.path}: {one_line(error)}") from error
     return bytes(quantized.SerializeToString(deterministic=True))
@@ -253,7 +233,7 @@ def _write(contents: Mapping[Path, tuple[str, bytes]]) -> None:
 
 
 def _summary(
-    model: _Model, table: Table, out: Path, size: int, table_path: Path, cache_path: Path
+    model: ModelFile, table: Table, out: Path, size: int, table_path: Path, cache_path: Path
 ) -> Iterator[str]:
     yield f"model    {out} ({size:,} bytes; float {model.path.stat().st_size:,})"
     yield f"table    {table_path}; for TensorRT {cache_path}"
@@ -261,7 +241,7 @@ def _summary(
     yield ""
     header = ("lowest", "highest", "finest", "coarsest")
     yield f"{'made by':<20} tensors " + " ".join(f"{title:>9}" for title in header)
-    for operator, ranges in _by_operator(model.graph.graph, table.ranges).items():
+    for operator, ranges in _by_operator(model.model.graph, table.ranges).items():
         scales = [float(quantization(name, limits)[0]) for name, limits in ranges.items()]
         low = min(limits.low for limits in ranges.values())
         high = max(limits.high for limits in ranges.values())

@@ -23,7 +23,7 @@ from calibration.table import Range, Table, read, write
 from calibration.validation import codes, rows
 from calibration.validation.__main__ import main
 from calibration.validation.compare import BEYOND_ROUNDING, LayerResult, Result, compare
-from calibration.validation.model_file import ModelFile
+from calibration.model_file import ModelFile
 from calibration.validation.pair import Pair
 from export import export_model
 from export.checkpoint import load_model

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from calibration.model_file import ModelFile
 from calibration.validation import rows
 from calibration.validation.compare import Result, compare
-from calibration.validation.model_file import ModelFile
 from calibration.validation.pair import Pair
 from calibration.validation.report import write_report
 from export.validation.environment import library_facts, machine_facts, now

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration import table as calibration_table
+from calibration.model_file import ModelFile, check_origin
 from calibration.scales import share_scales
 from calibration.table import Table
 from calibration.validation.codes import codes_name, dequantize, quantize, rounded
@@ -19,7 +20,6 @@ from calibration.validation.layers import (
     match_layers,
     with_outputs,
 )
-from calibration.validation.model_file import ModelFile, check_origin
 from calibration.validation.rounding import rounded_layers
 from export.validation.deviation import Array
 from export.validation.onnxruntime_backend import OnnxRuntimeBackend

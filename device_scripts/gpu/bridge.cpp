@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <exception>
 #include <stdexcept>
-#include <vector>
 
+#include "call.h"
 #include "convolution.h"
 #include "plain_adder.h"
 
@@ -12,35 +12,14 @@ namespace {
 
 using namespace shiftadd;
 
-template <size_t kCount>
-std::vector<int64_t> list(const int64_t (&values)[kCount]) {
-  return std::vector<int64_t>(values, values + kCount);
-}
-
 // Throws ContractError for what breaks the contract.
 cuda::Problem checked_problem(const ShiftaddCall& call) {
-  const OperatorKind kind = call.adder ? OperatorKind::kAdderConv : OperatorKind::kShiftConv;
-  ConvAttributes a;
-  a.kernel_shape = list(call.kernel_shape);
-  a.strides = list(call.strides);
-  a.pads = list(call.pads);
-  a.dilations = list(call.dilations);
-  a.group = call.group;
-  a.weight_bits = call.weight_bits;
-  a.activation = static_cast<Activation>(call.activation);
+  const OperatorKind kind = kind_of(call);
+  const ConvAttributes a = attributes_of(call);
   validate_attributes(kind, "call", a);
-  const std::vector<int64_t> x_shape = list(call.x_shape);
-  const int64_t group_channels = x_shape[1] / a.group;
-  const int64_t terms = detail::checked_product(
-      "call", "kernel_shape", {group_channels, a.kernel_shape[0], a.kernel_shape[1]});
-  const std::vector<int64_t> w_shape =
-      call.adder ? std::vector<int64_t>{call.out_channels, group_channels, a.kernel_shape[0],
-                                        a.kernel_shape[1]}
-                 : std::vector<int64_t>{call.out_channels, packed_columns(terms, a.weight_bits)};
-  const cuda::Problem problem = {kind, a.activation,
-                                 call.half ? cuda::DataType::kHalf : cuda::DataType::kFloat,
-                                 a.weight_bits,
-                                 resolve_geometry(kind, "call", a, x_shape, w_shape)};
+  const cuda::Problem problem = {
+      kind, a.activation, call.half ? cuda::DataType::kHalf : cuda::DataType::kFloat, a.weight_bits,
+      resolve_geometry(kind, "call", a, list(call.x_shape), weight_shape(call))};
   cuda::validate_limits("call", problem);
   return problem;
 }

@@ -1,11 +1,12 @@
 // Runs single operators through the plugins, compiled for the host, as an engine does: created from
-// fields, written to an engine file and read from it, enqueued. Behind the C functions of the GPU bridge
-// (device_scripts/gpu/bridge.h), so that Python calls both alike.
+// fields, written to an engine file and read from it, enqueued. Behind the C functions of the GPU
+// bridge (device_scripts/gpu/bridge.h), so that Python calls both alike.
 #include <cstdio>
 #include <stdexcept>
 #include <string>
 
 #include "bridge.h"
+#include "call.h"
 #include "shiftadd/contract.h"
 #include "tensorrt_fields.h"
 #include "tensorrt_library.h"
@@ -15,27 +16,6 @@ namespace {
 
 using namespace shiftadd;
 using namespace tensorrt_test;
-
-template <size_t kCount>
-std::vector<int64_t> list(const int64_t (&values)[kCount]) {
-  return std::vector<int64_t>(values, values + kCount);
-}
-
-OperatorKind kind_of(const ShiftaddCall& call) {
-  return call.adder ? OperatorKind::kAdderConv : OperatorKind::kShiftConv;
-}
-
-ConvAttributes attributes_of(const ShiftaddCall& call) {
-  ConvAttributes a;
-  a.kernel_shape = list(call.kernel_shape);
-  a.strides = list(call.strides);
-  a.pads = list(call.pads);
-  a.dilations = list(call.dilations);
-  a.group = call.group;
-  a.weight_bits = call.weight_bits;
-  a.activation = static_cast<Activation>(call.activation);
-  return a;
-}
 
 nvinfer1::DynamicPluginTensorDesc tensor(const std::vector<int64_t>& shape,
                                          nvinfer1::DataType type) {
@@ -53,12 +33,8 @@ nvinfer1::DynamicPluginTensorDesc tensor(const std::vector<int64_t>& shape,
 Tensors tensors_of(const ShiftaddCall& call) {
   const OperatorKind kind = kind_of(call);
   const ConvAttributes a = attributes_of(call);
-  const std::vector<int64_t> x_shape = list(call.x_shape);
-  const int64_t rows = call.out_channels, channels = x_shape[1] / a.group;
-  const int64_t taps = a.kernel_shape[0] * a.kernel_shape[1];
-  const std::vector<int64_t> w_shape =
-      is_shift(kind) ? std::vector<int64_t>{rows, packed_columns(channels * taps, a.weight_bits)}
-                     : std::vector<int64_t>{rows, channels, a.kernel_shape[0], a.kernel_shape[1]};
+  const std::vector<int64_t> x_shape = list(call.x_shape), w_shape = weight_shape(call);
+  const int64_t rows = call.out_channels;
   const ConvGeometry g = resolve_geometry(kind, "case", a, x_shape, w_shape);
   const auto type = call.half ? nvinfer1::DataType::kHALF : nvinfer1::DataType::kFLOAT;
   const auto w_type = is_shift(kind) ? nvinfer1::DataType::kINT32 : nvinfer1::DataType::kFLOAT;
