@@ -17,13 +17,13 @@ import torch
 from onnx import helper, numpy_helper
 
 from calibration import __main__ as calibrate
+from calibration.model_file import ModelFile
 from calibration.quantize import quantize_model
 from calibration.scales import Scale
 from calibration.table import Range, Table, read, write
 from calibration.validation import codes, rows
 from calibration.validation.__main__ import main
 from calibration.validation.compare import BEYOND_ROUNDING, LayerResult, Result, compare
-from calibration.model_file import ModelFile
 from calibration.validation.pair import Pair
 from export import export_model
 from export.checkpoint import load_model
