@@ -58,6 +58,25 @@ class Residual(nn.Module):
         return torch.flatten(self.classifier(self.pool(self.project(both) + x)), 1)
 
 
+class Excited(nn.Module):
+    """A squeeze and excitation: a product with one factor a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            ShiftConv2d(3, 8, 3, 2, 1, min_exponent=-6), nn.BatchNorm2d(8), nn.ReLU()
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.excite = nn.Sequential(
+            ShiftConv2d(8, 8, 1, bias=True, min_exponent=-6), nn.Hardsigmoid()
+        )
+        self.classifier = ShiftConv2d(8, CLASSES, 1, bias=True, min_exponent=-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return torch.flatten(self.classifier(self.pool(x * self.excite(self.pool(x)))), 1)
+
+
 def exported(network: nn.Module) -> onnx.ModelProto:
     return export_model(randomise(network), make_spec(), "jetson-nano")
 
@@ -132,12 +151,19 @@ def test_a_residual_network_is_integer_throughout(operator_library: Path) -> Non
 def test_quantized_logits_are_near_the_float_ones(operator_library: Path) -> None:
     """A tensor's rounding is 1/255/sqrt(12) of its range, here about 0.3 % of a deviation's share;
     a few tensors in a row come to some percent."""
-    for network in (Residual(), TinyNet()):
+    for network in (Residual(), TinyNet(), Excited()):
         float_model, x = exported(network), images()
         model = quantized(float_model, operator_library, x)
         expected = session(float_model, operator_library).run(None, {"input": x})[0]
         out = session(model, operator_library).run(None, {"input": x})[0]
         assert noise_ratio(out, expected) < 0.15
+
+
+def test_a_squeeze_and_excitation_multiplies_codes(operator_library: Path) -> None:
+    model = quantized(exported(Excited()), operator_library, images())
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["QLinearMul"] == 1
+    assert kinds["Mul"] == 0
 
 
 def test_a_concatenation_copies_codes(operator_library: Path) -> None:
