@@ -148,15 +148,21 @@ def test_a_residual_network_is_integer_throughout(operator_library: Path) -> Non
     assert properties[PREFIX + "operators"] == '["QLinearAdderConv", "QLinearShiftConv"]'
 
 
-def test_quantized_logits_are_near_the_float_ones(operator_library: Path) -> None:
-    """A tensor's rounding is 1/255/sqrt(12) of its range, here about 0.3 % of a deviation's share;
-    a few tensors in a row come to some percent."""
-    for network in (Residual(), TinyNet(), Excited()):
-        float_model, x = exported(network), images()
+@pytest.mark.parametrize("network", [Residual, TinyNet, Excited])
+def test_quantized_logits_are_near_the_float_ones(
+    operator_library: Path, network: type[nn.Module]
+) -> None:
+    """A tensor's rounding is 1/255/sqrt(12) of its range, about 1 % of its deviation; what a few of
+    them in a row come to depends on the random weights: a network whose logits hardly vary has more
+    noise in them. So it is the median of several."""
+    ratios = []
+    for _ in range(7):
+        float_model, x = exported(network()), images()
         model = quantized(float_model, operator_library, x)
         expected = session(float_model, operator_library).run(None, {"input": x})[0]
         out = session(model, operator_library).run(None, {"input": x})[0]
-        assert noise_ratio(out, expected) < 0.15
+        ratios.append(noise_ratio(out, expected))
+    assert np.median(ratios) < 0.05
 
 
 def test_a_squeeze_and_excitation_multiplies_codes(operator_library: Path) -> None:
