@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_scripts.bench import instruction_sets
+from device_scripts.bench import instruction_sets, memory
 from device_scripts.bench.__main__ import measure_layer
 from device_scripts.bench.compiler import compile_shared
 from device_scripts.bench.layers import NAMED, Layer, all_layers, resnet20
@@ -145,3 +145,15 @@ def test_a_process_without_avx512_finds_none(tmp_path: Path) -> None:
         check=False,
     )
     assert (answer.returncode, answer.stdout) in ((0, "0"), (2, ""))
+
+
+def test_memory_is_that_of_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A layer whose output is 64 MiB takes them, and one of a few bytes does not."""
+    sizes = {}
+    for channels in (16, 16 * 64):
+        path = tmp_path / f"{channels}.onnx"
+        layer = Layer(3, channels, 128, 128, 1)
+        path.write_bytes(OPERATORS["Conv"](layer, np.random.default_rng()))
+        assert memory.main([str(path)]) == 0
+        sizes[channels] = float(capsys.readouterr().out.split()[0])
+    assert 60 < sizes[1024] - sizes[16] < 200
