@@ -242,14 +242,29 @@ import sys, numpy, onnxruntime
 options = onnxruntime.SessionOptions()
 options.register_custom_ops_library(sys.argv[1])
 session = onnxruntime.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
-numpy.save(sys.argv[4], session.run(None, {"input": numpy.load(sys.argv[3])})[0])
+numpy.savez(sys.argv[4], *session.run(None, {"input": numpy.load(sys.argv[3])}))
 """
+
+
+def before_the_first_sum(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The nodes before the first QLinearAdd, with what it reads as outputs."""
+    nodes = list(model.graph.node)
+    first = next(i for i, node in enumerate(nodes) if node.op_type == "QLinearAdd")
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    for field in ("node", "output"):
+        part.graph.ClearField(field)
+    part.graph.node.extend(nodes[:first])
+    sum_inputs = (nodes[first].input[0], nodes[first].input[3])
+    part.graph.output.extend(map(helper.make_empty_tensor_value_info, sum_inputs))
+    return part
 
 
 def test_an_emulated_cortex_a57_gives_the_same_bytes(
     operator_library: Path, tmp_path: Path
 ) -> None:
-    """The shipped network, on the NEON kernels and in another ONNX Runtime."""
+    """The shipped network, on the NEON kernels and in another ONNX Runtime, as far as the first
+    sum: ONNX Runtime's QLinearAdd rounds some ties otherwise on one processor than on another."""
     missing = arm64.why_not()
     if missing is not None:
         pytest.skip(missing)
@@ -257,14 +272,17 @@ def test_an_emulated_cortex_a57_gives_the_same_bytes(
     spec = find_model("ghostshiftaddnet")
     float_model = export_model(network, spec, "jetson-nano", sha256)
     x = np.random.default_rng().normal(size=(4, *spec.input_size)).astype(np.float32)
-    model = quantized(float_model, operator_library, x)
+    model = before_the_first_sum(quantized(float_model, operator_library, x))
+    assert len([node for node in model.graph.node if node.domain == "shiftadd"]) >= 10
     onnx.save(model, tmp_path / "model.onnx")
     np.save(tmp_path / "x.npy", x)
-    names = ("model.onnx", "x.npy", "logits.npy")
+    names = ("model.onnx", "x.npy", "codes.npz")
     files = [str(jetson_nano_library()), *(str(tmp_path / name) for name in names)]
     run([*arm64.arm64_python(), "-c", _RUN, *files])
-    expected = session(model, operator_library).run(None, {"input": x})[0]
-    np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), expected)
+    expected = session(model, operator_library).run(None, {"input": x})
+    with np.load(tmp_path / "codes.npz") as codes:
+        for ours, theirs in zip(codes.values(), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_refusals(operator_library: Path) -> None:
