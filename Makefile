@@ -28,6 +28,8 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# What the tests take of NVIDIA's, 220 MB: nobody else needs it.
+NVIDIA_READY := $(VENV)/.nvidia
 PEERS ?=
 PEERS_VENV := .venv-peers
 PEERS_READY := $(PEERS_VENV)/.ready
@@ -64,7 +66,7 @@ help:  ## this list
 
 setup: $(READY)  ## make .venv with everything that is needed, pinned
 
-$(READY): requirements.txt requirements-dev.txt requirements-nvidia.txt
+$(READY): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo "setup: $(PYTHON) is missing or older than 3.10; set PYTHON=/path/to/python3.10 or newer" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
@@ -72,6 +74,9 @@ $(READY): requirements.txt requirements-dev.txt requirements-nvidia.txt
 	@echo "setup: making $(VENV) (some minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(NVIDIA_READY): $(READY) requirements-nvidia.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-nvidia.txt
 	@touch $@
 
@@ -166,7 +171,7 @@ $(PEERS_READY): requirements-peers.txt
 bench-a57: $(READY)  ## inner loops of the NEON kernels through llvm-mca's model of a Cortex-A57
 	@$(ZIG) $(PY) -m device_scripts.bench_a57 $(ARGS)
 
-gpu-occupancy: $(READY)  ## registers, spills and resident warps of the CUDA kernels on the boards' GPUs, without one
+gpu-occupancy: $(NVIDIA_READY)  ## registers, spills and resident warps of the CUDA kernels on the boards' GPUs, without one
 	@$(PY) -m device_scripts.gpu_occupancy $(ARGS)
 
 test-gpu: $(READY)  ## the CUDA kernels on this machine's NVIDIA GPU, against float64 and PyTorch (needs nvcc)
@@ -193,7 +198,7 @@ lint: $(READY)  ## ruff and mypy
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-test: lint $(LIBRARY)  ## lint, types and all tests
+test: lint $(NVIDIA_READY) $(LIBRARY)  ## lint, types and all tests
 	@$(ZIG) $(PY) -m pytest $(ARGS)
 
 clean:  ## remove what was built (not .venv)

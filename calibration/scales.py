@@ -30,10 +30,6 @@ class Scale:
         return np.float32(low), np.float32(high)
 
 
-_PASSING = ("Concat", "MaxPool", "Flatten", "Reshape")
-"""Operators that move or choose values: their outputs' codes are their inputs'."""
-
-
 def share_scales(
     nodes: Iterable[onnx.NodeProto], ranges: Mapping[str, Range], constants: Iterable[str]
 ) -> dict[str, Scale]:
@@ -47,7 +43,7 @@ def share_scales(
     groups = _Groups()
     fixed = set(constants)
     for node in nodes:
-        if node.op_type in _PASSING:
+        if node.op_type == "Concat":
             for name in node.input:
                 if name and name not in fixed:
                     groups.join(node.output[0], name)
