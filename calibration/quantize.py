@@ -1,8 +1,9 @@
 """The quantized graph: integer from the first layer to the last, channels last.
 
-Shift and adder layers become the contract's QLinearShiftConv and QLinearAdderConv, additions,
-products and poolings ONNX Runtime's QLinear operators; a concatenation copies codes. What is left
-in float stands between a DequantizeLinear and a QuantizeLinear, in the float graph's layout.
+Shift and adder layers become the contract's QLinearShiftConv and QLinearAdderConv, a sum our
+QLinearAdd, products and poolings ONNX Runtime's QLinear operators; a concatenation copies codes.
+What is left in float stands between a DequantizeLinear and a QuantizeLinear, in the float graph's
+layout.
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ class _Quantizer:
     def __init__(self, editor: Editor, table: Table, keep_float: Collection[str]) -> None:
         self._editor = editor
         self._keep_float = keep_float
+        self._shapes = {
+            value.name: value.type.tensor_type.shape.SerializeToString()
+            for value in [*editor.graph.input, *editor.graph.value_info]
+        }
         self._scales = share_scales(editor.nodes, table.ranges, editor.constants)
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, Array] = {}
@@ -126,7 +131,11 @@ class _Quantizer:
     def _add_elementwise(self, node: onnx.NodeProto) -> None:
         inputs = [part for name in node.input for part in self._code_and_scale(name)]
         inputs += self._scale_inputs(node.output[0])
-        self._emit("QLinear" + node.op_type, inputs, node, _MICROSOFT)
+        a, b = (self._shapes.get(name) for name in node.input)
+        # Ours rounds alike on every processor, and ONNX Runtime's does not; but ours broadcasts
+        # nothing.
+        ours = node.op_type == "Add" and a is not None and a == b
+        self._emit("QLinear" + node.op_type, inputs, node, DOMAIN if ours else _MICROSOFT)
 
     def _add_concat(self, node: onnx.NodeProto) -> None:
         self._emit("Concat", [self._code(name) for name in node.input], node, "", axis=3)

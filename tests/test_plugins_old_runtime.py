@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import onnx
 import pytest
 
 from tests import arm64
+from tests.addition_cases import addition_case, evaluate_addition
 from tests.cpp_programs import jetson_nano_library
 from tests.integer_cases import (
     INTEGER_OPERATORS,
@@ -168,6 +169,23 @@ def test_integer_results(nano: Nano) -> None:
         output = np.load(path)
         channels_first = output if layout == "NCHW" else output.transpose(0, 3, 1, 2)
         np.testing.assert_array_equal(channels_first, evaluate_integer(case))
+
+
+def test_sums(nano: Nano) -> None:
+    cases = {}
+    for index, shape in enumerate([(2, 11, 9, 30), (1, 100, 111, 4), (1,)]):
+        case = addition_case(shape)
+        path = nano.add(f"sum-{index}", case.model(), {"A": case.a, "B": case.b})
+        cases[path] = case
+    without = replace(addition_case((2, 3)), y_scale=np.float32(0))
+    refused = nano.add("no-scale", without.model(), {"A": without.a, "B": without.b})
+    report, stderr = nano.run()
+    message = "y_scale: expected a positive, finite number, got 0"
+    assert list(report["errors"]) == [str(Path(refused).with_suffix(""))]
+    assert message in stderr
+    assert report["same"]
+    for path, case in cases.items():
+        np.testing.assert_array_equal(np.load(path), evaluate_addition(case))
 
 
 def test_refusals(nano: Nano) -> None:

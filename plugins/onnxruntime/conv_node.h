@@ -1,28 +1,17 @@
-// What every convolution-like node in ONNX Runtime has: attributes, checked inputs, threads.
+// What every convolution-like node in ONNX Runtime has: attributes and checked inputs.
 #ifndef SHIFTADD_ONNXRUNTIME_CONV_NODE_H_
 #define SHIFTADD_ONNXRUNTIME_CONV_NODE_H_
 
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "ort_api.h"
-#include "parallel.h"
+#include "node.h"
 #include "shiftadd/contract.h"
 
 namespace shiftadd {
 namespace ort {
 
-class ConvNode {
- public:
-  virtual ~ConvNode() = default;
-  ConvNode(const ConvNode&) = delete;
-  ConvNode& operator=(const ConvNode&) = delete;
-
-  // Runs the node once; any number of threads may call it at the same time. Throws ContractError
-  // for what breaks the contract and was not known at creation.
-  virtual void compute(OrtKernelContext* context) = 0;
-
+class ConvNode : public Node {
  protected:
   // Reads and checks the attributes, and the shapes of the inputs that are initializers. Throws
   // ContractError.
@@ -58,24 +47,6 @@ class ConvNode {
   std::vector<int64_t> plausible_shape(const OrtKernelInfo* info) const;
 
   bool constant_weights_ = false;
-};
-
-const OrtValue* input(const OrtKernelContext* context, size_t index);
-// The memory of output 0, of this shape.
-void* output(OrtKernelContext* context, const std::vector<int64_t>& shape);
-
-// The session's own threads, which honour its intra-op setting, where the API offers them; else
-// ours.
-class NodeThreads : public cpu::ParallelRunner {
- public:
-  // `threads` are those that a run may take of ours.
-  NodeThreads(const OrtKernelContext* context, size_t threads)
-      : context_(context), threads_(threads) {}
-  void run(size_t count, void (*body)(void*, size_t), void* data) override;
-
- private:
-  const OrtKernelContext* context_;
-  const size_t threads_;
 };
 
 }  // namespace ort

@@ -5,23 +5,73 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "conv_kernel.h"
+#include "qlinear_add_kernel.h"
 #include "qlinear_conv_kernel.h"
+#include "shiftadd/addition.h"
 
 namespace shiftadd {
 namespace ort {
 namespace {
 
-struct ConvOp : OrtCustomOp {
-  OperatorKind kind;
+using ElementType = ONNXTensorElementDataType;
+constexpr ElementType kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+constexpr ElementType kCode = ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+constexpr ElementType kPacked = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+
+// An operator: its name, the types of its inputs and of its output, and what makes its nodes.
+struct Operator {
+  const char* name;
+  std::vector<ElementType> inputs;
+  ElementType output;
+  std::unique_ptr<Node> (*make)(const OrtKernelInfo* info);
 };
 
-OperatorKind kind_of(const OrtCustomOp* op) { return static_cast<const ConvOp*>(op)->kind; }
+template <OperatorKind kKind>
+std::unique_ptr<Node> make_convolution(const OrtKernelInfo* info) {
+  return std::unique_ptr<Node>(new ConvKernel(kKind, info));
+}
 
-std::unique_ptr<ConvNode> make_node(OperatorKind kind, const OrtKernelInfo* info) {
-  if (is_integer(kind)) return std::unique_ptr<ConvNode>(new QLinearConvKernel(kind, info));
-  return std::unique_ptr<ConvNode>(new ConvKernel(kind, info));
+template <OperatorKind kKind>
+std::unique_ptr<Node> make_qlinear_convolution(const OrtKernelInfo* info) {
+  return std::unique_ptr<Node>(new QLinearConvKernel(kKind, info));
+}
+
+std::unique_ptr<Node> make_addition(const OrtKernelInfo* info) {
+  return std::unique_ptr<Node>(new QLinearAddKernel(info));
+}
+
+const std::vector<Operator>& operators() {
+  constexpr OperatorKind kShift = OperatorKind::kShiftConv, kAdder = OperatorKind::kAdderConv;
+  constexpr OperatorKind kQShift = OperatorKind::kQLinearShiftConv;
+  constexpr OperatorKind kQAdder = OperatorKind::kQLinearAdderConv;
+  static const std::vector<Operator> all = {
+      {operator_name(kShift), {kFloat, kPacked, kFloat, kFloat}, kFloat, make_convolution<kShift>},
+      {operator_name(kAdder), {kFloat, kFloat, kFloat, kFloat}, kFloat, make_convolution<kAdder>},
+      {operator_name(kQShift),
+       {kCode, kFloat, kCode, kPacked, kFloat, kFloat, kFloat, kCode},
+       kCode,
+       make_qlinear_convolution<kQShift>},
+      {operator_name(kQAdder),
+       {kCode, kFloat, kCode, kCode, kFloat, kFloat, kFloat, kCode},
+       kCode,
+       make_qlinear_convolution<kQAdder>},
+      {kQLinearAdd,
+       {kCode, kFloat, kCode, kCode, kFloat, kCode, kFloat, kCode},
+       kCode,
+       make_addition},
+  };
+  return all;
+}
+
+struct CustomOp : OrtCustomOp {
+  const Operator* description;
+};
+
+const Operator& description(const OrtCustomOp* op) {
+  return *static_cast<const CustomOp*>(op)->description;
 }
 
 OrtStatus* failure(const std::exception& error) {
@@ -33,7 +83,7 @@ OrtStatus* failure(const std::exception& error) {
 OrtStatus* ORT_API_CALL create_kernel_v2(const OrtCustomOp* op, const OrtApi*,
                                          const OrtKernelInfo* info, void** kernel) {
   try {
-    *kernel = make_node(kind_of(op), info).release();
+    *kernel = description(op).make(info).release();
     return nullptr;
   } catch (const std::exception& error) {
     return failure(error);
@@ -42,7 +92,7 @@ OrtStatus* ORT_API_CALL create_kernel_v2(const OrtCustomOp* op, const OrtApi*,
 
 OrtStatus* ORT_API_CALL compute_v2(void* kernel, OrtKernelContext* context) {
   try {
-    static_cast<ConvNode*>(kernel)->compute(context);
+    static_cast<Node*>(kernel)->compute(context);
     return nullptr;
   } catch (const std::exception& error) {
     return failure(error);
@@ -58,14 +108,14 @@ void print_failure(const std::exception& error) {
 // A kernel before API 17. Before API 15 it is not told its node's name, but ONNX Runtime puts that
 // name before whatever a run throws: so there a refusal waits for the first run to be thrown.
 struct ThrowingKernel {
-  std::unique_ptr<ConvNode> kernel;
+  std::unique_ptr<Node> kernel;
   std::string refusal;
 };
 
 void* ORT_API_CALL create_kernel(const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info) {
   std::unique_ptr<ThrowingKernel> result(new ThrowingKernel);
   try {
-    result->kernel = make_node(kind_of(op), info);
+    result->kernel = description(op).make(info);
   } catch (const std::exception& error) {
     if (api().version >= kConstantInputsApi) {
       print_failure(error);
@@ -89,30 +139,20 @@ void ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
 
 void ORT_API_CALL destroy_throwing(void* kernel) { delete static_cast<ThrowingKernel*>(kernel); }
 
-void ORT_API_CALL destroy_kernel(void* kernel) { delete static_cast<ConvNode*>(kernel); }
+void ORT_API_CALL destroy_kernel(void* kernel) { delete static_cast<Node*>(kernel); }
 
-const char* ORT_API_CALL name(const OrtCustomOp* op) { return operator_name(kind_of(op)); }
+const char* ORT_API_CALL name(const OrtCustomOp* op) { return description(op).name; }
 
 const char* ORT_API_CALL cpu_provider(const OrtCustomOp*) { return nullptr; }
 
-ONNXTensorElementDataType ORT_API_CALL input_type(const OrtCustomOp* op, size_t index) {
-  const OperatorKind kind = kind_of(op);
-  if (is_shift(kind) && index == input_positions(kind).w) {
-    return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
-  }
-  const bool code = index == kIntegerInputX || index == kIntegerInputXZeroPoint ||
-                    index == kIntegerInputW || index == kIntegerInputYZeroPoint;
-  return is_integer(kind) && code ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
-                                  : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+ElementType ORT_API_CALL input_type(const OrtCustomOp* op, size_t index) {
+  return description(op).inputs[index];
 }
 
-size_t ORT_API_CALL input_count(const OrtCustomOp* op) {
-  return input_positions(kind_of(op)).count;
-}
+size_t ORT_API_CALL input_count(const OrtCustomOp* op) { return description(op).inputs.size(); }
 
-ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp* op, size_t) {
-  return is_integer(kind_of(op)) ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
-                                 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+ElementType ORT_API_CALL output_type(const OrtCustomOp* op, size_t) {
+  return description(op).output;
 }
 
 size_t ORT_API_CALL output_count(const OrtCustomOp*) { return 1; }
@@ -126,9 +166,9 @@ OrtMemType ORT_API_CALL default_memory(const OrtCustomOp*, size_t) { return OrtM
 int ORT_API_CALL smallest_arity(const OrtCustomOp*) { return 1; }
 int ORT_API_CALL homogeneous(const OrtCustomOp*) { return 1; }
 
-ConvOp make_conv_op(OperatorKind kind) {
-  ConvOp op = {};
-  op.kind = kind;
+CustomOp make_custom_op(const Operator& description) {
+  CustomOp op = {};
+  op.description = &description;
   op.version = api().version >= kStatusApi ? kStatusApi : kOldestApi;
   op.GetName = name;
   op.GetExecutionProviderType = cpu_provider;
@@ -158,11 +198,13 @@ ConvOp make_conv_op(OperatorKind kind) {
 }  // namespace
 
 const std::vector<OrtCustomOp*>& custom_ops() {
-  static ConvOp shift = make_conv_op(OperatorKind::kShiftConv);
-  static ConvOp adder = make_conv_op(OperatorKind::kAdderConv);
-  static ConvOp integer_shift = make_conv_op(OperatorKind::kQLinearShiftConv);
-  static ConvOp integer_adder = make_conv_op(OperatorKind::kQLinearAdderConv);
-  static const std::vector<OrtCustomOp*> ops = {&shift, &adder, &integer_shift, &integer_adder};
+  static const std::vector<OrtCustomOp*> ops = [] {
+    static std::vector<CustomOp> made;
+    for (const Operator& each : operators()) made.push_back(make_custom_op(each));
+    std::vector<OrtCustomOp*> pointers;
+    for (CustomOp& op : made) pointers.push_back(&op);
+    return pointers;
+  }();
   return ops;
 }
 

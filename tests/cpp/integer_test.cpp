@@ -1,4 +1,4 @@
-// The integer convolutions on every instruction set of this machine, bit for bit: random shapes,
+// The integer operators on every instruction set of this machine, bit for bit: random shapes,
 // arrays that end at a guard page, sums at the limits of their lanes, outputs of which each
 // byte was wrong before. Run by tests/test_plugins_contract.py under sanitizers and, cross-built, by
 // tests/test_plugins_aarch64.py; prints one line for each failure and exits 1 if there was any.
@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "integer_addition.h"
 #include "integer_convolution.h"
 #include "shiftadd/contract.h"
 #include "support.h"
@@ -165,6 +166,45 @@ void test_case(const Case& c, const std::vector<uint8_t>& expected,
   }
 }
 
+struct Addition {
+  AdditionQuantization quantization;
+  std::vector<uint8_t> a, b;
+};
+
+Addition draw_addition(std::mt19937& random) {
+  const auto code = [&] { return static_cast<uint8_t>(test::draw(random, 0, 255)); };
+  // Now and then more than one task's.
+  const int64_t count = test::draw(random, 0, test::draw(random, 0, 20) == 0 ? 70000 : 300);
+  std::uniform_real_distribution<float> scale(0.01f, 1.0f);
+  Addition addition;
+  addition.quantization = {scale(random), code(), scale(random), code(), scale(random), code()};
+  addition.a = draw_bytes(random, count);
+  addition.b = draw_bytes(random, count);
+  return addition;
+}
+
+uint8_t sum_code(const AdditionQuantization& q, uint8_t a, uint8_t b) {
+  const float a_multiplier = static_cast<float>(static_cast<double>(q.a_scale) / q.y_scale);
+  const float b_multiplier = static_cast<float>(static_cast<double>(q.b_scale) / q.y_scale);
+  const float a_codes = static_cast<float>(a - q.a_zero_point) * a_multiplier;
+  const float b_codes = static_cast<float>(b - q.b_zero_point) * b_multiplier;
+  const float v = std::nearbyint(a_codes + b_codes) + static_cast<float>(q.y_zero_point);
+  return static_cast<uint8_t>(std::min(std::max(v, 0.0f), 255.0f));
+}
+
+void test_addition(const Addition& addition, const cpu::IntegerKernels& kernels) {
+  std::vector<uint8_t> expected, wrong;
+  for (size_t i = 0; i < addition.a.size(); ++i) {
+    expected.push_back(sum_code(addition.quantization, addition.a[i], addition.b[i]));
+    wrong.push_back(static_cast<uint8_t>(~expected[i]));
+  }
+  const test::Guarded<uint8_t> a(addition.a), b(addition.b), y(wrong);
+  cpu::ProcessThreads threads(cpu::wanted_threads());
+  cpu::add(kernels, addition.quantization, a.data(), b.data(), expected.size(), y.data(), threads);
+  expect(std::equal(expected.begin(), expected.end(), y.data()),
+         std::string(kernels.name) + ": a sum of " + detail::text(expected.size()) + " codes");
+}
+
 std::vector<const cpu::IntegerKernels*> tables_of_this_machine() {
   std::vector<const cpu::IntegerKernels*> tables = {&cpu::portable_integer_kernels()};
 #if defined(__x86_64__)
@@ -193,6 +233,10 @@ int main() {
     const std::vector<uint8_t> expected = expected_output(c);
     codes.insert(expected.begin(), expected.end());
     for (const cpu::IntegerKernels* table : tables) test_case(c, expected, *table);
+  }
+  for (int i = 0; i < 300; ++i) {
+    const Addition addition = draw_addition(random);
+    for (const cpu::IntegerKernels* table : tables) test_addition(addition, *table);
   }
   expect(codes.size() > 200, "the cases' outputs have " + detail::text(codes.size()) + " codes only");
   return test::report(seed);

@@ -187,8 +187,12 @@ inline void require_shape(const std::string& node, const char* input,
 }  // namespace detail
 
 // How refusals name a node: its operator and its name in the graph.
+inline std::string node_label(const char* operator_name, const std::string& name) {
+  return std::string("shiftadd.") + operator_name + " node '" + name + "'";
+}
+
 inline std::string node_label(OperatorKind kind, const std::string& name) {
-  return std::string("shiftadd.") + operator_name(kind) + " node '" + name + "'";
+  return node_label(operator_name(kind), name);
 }
 
 // Parses the attribute `activation`; throws ContractError for an unknown name.

@@ -60,9 +60,22 @@ struct RequantizeArguments {
   Requantization requantization;
 };
 
+// y[i] = the code of (a[i] - a_zero_point) * a_multiplier + (b[i] - b_zero_point) * b_multiplier, in
+// float32 and each step rounded, then as in the operators' epilogue.
+struct AddArguments {
+  const uint8_t* a;
+  const uint8_t* b;
+  int32_t a_zero_point, b_zero_point;
+  float a_multiplier, b_multiplier;
+  float y_zero_point;
+  size_t count;
+  uint8_t* y;
+};
+
 using IntegerTileKernel = void (*)(const IntegerTileArguments&);
 using IntegerDepthwiseKernel = void (*)(const IntegerDepthwiseArguments&);
 using RequantizeKernel = void (*)(const RequantizeArguments&);
+using AddKernel = void (*)(const AddArguments&);
 
 // Times that a pair of bytes stands in an interleaved panel, filling a register of 16 bytes.
 constexpr size_t kRepeat = 8;
@@ -91,6 +104,7 @@ struct IntegerKernels {
   IntegerDepthwiseKernel shift_depthwise;
   IntegerDepthwiseKernel adder_depthwise;
   RequantizeKernel requantize;
+  AddKernel add;
   bool shift_depthwise_by_fours;  // whether its weights are packed so
 };
 

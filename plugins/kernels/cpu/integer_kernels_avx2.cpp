@@ -238,6 +238,7 @@ const IntegerKernels& avx2_integer_kernels() {
       depthwise<ShiftBlock>,
       depthwise<AdderBlock>,
       requantize_rows<RequantizeRow>,
+      add_codes,
       false};
   return table;
 }

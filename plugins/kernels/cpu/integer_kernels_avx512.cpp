@@ -258,6 +258,7 @@ const IntegerKernels& avx512_integer_kernels() {
       shift_depthwise,
       avx2_integer_kernels().adder_depthwise,
       requantize_avx512,
+      add_codes,
       true};
   return table;
 }

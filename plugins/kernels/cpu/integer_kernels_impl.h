@@ -128,6 +128,16 @@ void requantize_with(const RequantizeArguments& call) {
   }
 }
 
+inline void add_codes(const AddArguments& call) {
+  const AddArguments c = call;  // as above
+  for (size_t i = 0; i < c.count; ++i) {
+    const float a = static_cast<float>(c.a[i] - c.a_zero_point) * c.a_multiplier;
+    const float b = static_cast<float>(c.b[i] - c.b_zero_point) * c.b_multiplier;
+    const float v = __builtin_nearbyintf(a + b) + c.y_zero_point;
+    c.y[i] = static_cast<uint8_t>(static_cast<int32_t>(clamped(v, 0.0f, 255.0f)));
+  }
+}
+
 inline void requantize(const RequantizeArguments& call) {
   switch (call.requantization.activation) {
     case Activation::kNone: return requantize_with<Activation::kNone>(call);

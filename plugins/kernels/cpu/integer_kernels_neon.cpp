@@ -142,6 +142,7 @@ const IntegerKernels& neon_integer_kernels() {
       integer_depthwise<IntegerShiftTerm>,
       integer_depthwise<IntegerAdderTerm>,
       requantize,
+      add_codes,
       false};
   return table;
 }

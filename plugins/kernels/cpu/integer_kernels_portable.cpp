@@ -47,6 +47,7 @@ const IntegerKernels& portable_integer_kernels() {
       integer_depthwise<IntegerShiftTerm>,
       integer_depthwise<IntegerAdderTerm>,
       requantize,
+      add_codes,
       false};
   return table;
 }

@@ -1,0 +1,68 @@
+#include "qlinear_add_kernel.h"
+
+#include <utility>
+
+#include "integer_addition.h"
+#include "thread_pool.h"
+
+namespace shiftadd {
+namespace ort {
+namespace {
+
+// The scalars that get(index) has, null where one is not known yet: their shapes are checked.
+template <typename Get>
+void check_scalar_shapes(const std::string& node, const Get& get) {
+  const std::pair<size_t, const char*> scalars[] = {
+      {kAdditionInputAScale, "a_scale"}, {kAdditionInputAZeroPoint, "a_zero_point"},
+      {kAdditionInputBScale, "b_scale"}, {kAdditionInputBZeroPoint, "b_zero_point"},
+      {kAdditionInputYScale, "y_scale"}, {kAdditionInputYZeroPoint, "y_zero_point"}};
+  for (const auto& index_and_name : scalars) {
+    const OrtValue* value = get(index_and_name.first);
+    if (value != nullptr) validate_scalar_input(node, index_and_name.second, tensor_shape(value));
+  }
+}
+
+template <typename Get>
+AdditionQuantization read_quantization(const Get& get) {
+  return {*tensor_data<float>(get(kAdditionInputAScale)),
+          *tensor_data<uint8_t>(get(kAdditionInputAZeroPoint)),
+          *tensor_data<float>(get(kAdditionInputBScale)),
+          *tensor_data<uint8_t>(get(kAdditionInputBZeroPoint)),
+          *tensor_data<float>(get(kAdditionInputYScale)),
+          *tensor_data<uint8_t>(get(kAdditionInputYZeroPoint))};
+}
+
+}  // namespace
+
+QLinearAddKernel::QLinearAddKernel(const OrtKernelInfo* info)
+    : node_(node_label(kQLinearAdd, node_name(info))),
+      threads_(cpu::wanted_threads()),
+      kernels_(cpu::select_integer_kernels()) {
+  const auto constant = [&](size_t index) { return constant_input(info, index); };
+  check_scalar_shapes(node_, constant);
+  for (const size_t index : {kAdditionInputAScale, kAdditionInputAZeroPoint, kAdditionInputBScale,
+                             kAdditionInputBZeroPoint, kAdditionInputYScale,
+                             kAdditionInputYZeroPoint}) {
+    if (constant(index) == nullptr) return;
+  }
+  validate_addition(node_, read_quantization(constant));
+}
+
+void QLinearAddKernel::compute(OrtKernelContext* context) {
+  const auto given = [&](size_t index) { return input(context, index); };
+  check_scalar_shapes(node_, given);
+  const AdditionQuantization quantization = read_quantization(given);
+  validate_addition(node_, quantization);
+  const OrtValue* a = given(kAdditionInputA);
+  const OrtValue* b = given(kAdditionInputB);
+  const std::vector<int64_t> shape = addition_shape(node_, tensor_shape(a), tensor_shape(b));
+  uint8_t* y = static_cast<uint8_t*>(output(context, shape));
+  size_t count = 1;
+  for (const int64_t extent : shape) count *= static_cast<size_t>(extent);
+  NodeThreads threads(context, threads_);
+  cpu::add(kernels_, quantization, tensor_data<uint8_t>(a), tensor_data<uint8_t>(b), count, y,
+           threads);
+}
+
+}  // namespace ort
+}  // namespace shiftadd
