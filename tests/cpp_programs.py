@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -56,16 +57,16 @@ class Toolchain:
         every = sorted(KERNELS.glob("*.cpp"))
         return [s for s in every if s not in TRAINING and not s.stem.endswith(others)]
 
-    def program(self, name: str, sources: list[Path]) -> Path:
-        """Builds tests/cpp/NAME.cpp together with these sources."""
-        objects = [self._object(s) for s in [*sources, _SUPPORT / f"{name}.cpp"]]
+    def program(self, name: str, sources: list[Path], folder: Path = _SUPPORT) -> Path:
+        """Builds tests/cpp/NAME.cpp, or that of another folder, together with these sources."""
+        objects = self._objects([*sources, folder / f"{name}.cpp"])
         built = self._folder / name
         run([*self.compiler, *self.flags, *map(str, objects), "-pthread", "-o", str(built)])
         return built
 
     def library(self, name: str, sources: list[Path]) -> Path:
         """Builds libNAME.so of these sources."""
-        objects = [self._object(s) for s in sources]
+        objects = self._objects(sources)
         built = self._folder / f"lib{name}.so"
         run([*self.compiler, *self.flags, "-shared", *map(str, objects), "-o", str(built)])
         return built
@@ -77,6 +78,10 @@ class Toolchain:
     @property
     def _folder(self) -> Path:
         return REPOSITORY / "build" / "tests" / self.name
+
+    def _objects(self, sources: list[Path]) -> list[Path]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(self._object, sources))
 
     def _object(self, source: Path) -> Path:
         target = self._folder / f"{source.stem}.o"
@@ -132,6 +137,16 @@ SANITIZED = Toolchain(
     platform.machine(),
 )
 
+_RACES = ("-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=thread")
+
+# For programs whose threads share what they must not write to.
+THREADS = replace(
+    SANITIZED,
+    name="threads",
+    flags=_RACES,
+    includes=(*SANITIZED.includes, PLUGINS / "onnxruntime"),
+)
+
 JETSON_NANO = Toolchain(
     "jetson-nano",
     tuple(cross_compiler()),
@@ -164,7 +179,7 @@ CUDA_ON_HOST = replace(
 CUDA_ON_THREADS = replace(
     CUDA_ON_HOST,
     name="cuda-on-threads",
-    flags=("-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=thread"),
+    flags=_RACES,
 )
 
 

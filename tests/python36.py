@@ -1,7 +1,8 @@
 """Finds a CPython 3.6 and keeps a cached environment of it: the Jetson Nano's Python and packages.
 
 The Nano's last JetPack has Python 3.6.9, NumPy 1.19.5 and ONNX Runtime 1.10.0. Tests run
-`runtime/` and the operator library in that environment where some Python 3.6 is installed.
+`runtime/` and the operator library in that environment where some Python 3.6 is installed, and so
+do those tests of the runtime that import it (test_runtime_python36.py).
 """
 
 from __future__ import annotations
@@ -17,8 +18,16 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = REPOSITORY / "build" / "py36"
+TEST_FOLDER = ENVIRONMENT / "test-packages"
 PIP = "pip==21.3.1"  # the last release that runs on Python 3.6
 PACKAGES = ("numpy==1.19.5", "onnxruntime==1.10.0", "Pillow==8.4.0")
+# What the tests themselves need there, with all that it needs: in a folder of its own, as the
+# runtime has to do without.
+TEST_PACKAGES = (
+    *("pytest==7.0.1", "attrs==22.2.0", "importlib-metadata==4.8.3", "iniconfig==1.1.1"),
+    *("packaging==21.3", "pluggy==1.0.0", "py==1.11.0", "pyparsing==3.1.4", "tomli==1.2.3"),
+    *("zipp==3.6.0", "onnx==1.11.0", "protobuf==3.19.6", "typing-extensions==4.1.1"),
+)
 
 
 def _candidates() -> Iterator[Path]:
@@ -72,6 +81,7 @@ def _create(base: Path) -> None:
     python = ENVIRONMENT / "bin" / "python"
     _pip_install(python, PIP)
     _pip_install(python, *PACKAGES)
+    _pip_install(python, "--no-deps", "--target", str(TEST_FOLDER), *TEST_PACKAGES)
 
 
 def venv36() -> Path:
@@ -84,7 +94,7 @@ def venv36() -> Path:
     if base is None:
         raise RuntimeError("no Python 3.6 found on PATH or under pyenv: install one with pyenv")
     stamp = ENVIRONMENT / ".complete"
-    wanted = "\n".join([str(base), PIP, *PACKAGES])
+    wanted = "\n".join([str(base), PIP, *PACKAGES, *TEST_PACKAGES])
     ENVIRONMENT.parent.mkdir(parents=True, exist_ok=True)
     with (ENVIRONMENT.parent / "py36.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,27 +1,34 @@
-"""Small ONNX models and images for the runtime's tests, drawn fresh from a generator."""
+"""Small ONNX models and images for the runtime's tests, drawn fresh. Runs on Python 3.6."""
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+
+from runtime.arrays import FloatArray
+from runtime.metadata import parse
+from runtime.preprocess import preprocess
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LABELS = ("bird", "cat", "dog", "frog", "horse", "ship", "truck")
 SIZE = (3, 20, 24)
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, np.dtype[Any]]
+else:
+    Array = np.ndarray
+
+BICUBIC = 3
 
 
-def metadata(**changes: str | None) -> dict[str, str]:
+def metadata(**changes: Optional[str]) -> Dict[str, str]:
     """The metadata of a model here; a keyword replaces an entry, None leaves it out."""
-    entries: dict[str, str | None] = {
+    entries: Dict[str, Optional[str]] = {
         "contract_version": "1",
         "model": "small",
         "target": "standard",
@@ -61,9 +68,9 @@ def save(
 def linear(
     path: Path,
     rng: np.random.Generator,
-    properties: Mapping[str, str] | None = None,
+    properties: Optional[Mapping[str, str]] = None,
     classes: int = len(LABELS),
-) -> tuple[Path, Array]:
+) -> Tuple[Path, Array]:
     """A model whose logits are W @ (mean of each input channel); also W, [classes, 3]."""
     weight = rng.normal(size=(classes, 3)).astype(np.float32)
     nodes = [
@@ -98,16 +105,14 @@ def pack(codes: Array, bits: int) -> Array:
     return words.view(np.int32)
 
 
-def shift(
-    path: Path, rng: np.random.Generator, **attributes: Any
-) -> tuple[Path, npt.NDArray[np.float64]]:
+def shift(path: Path, rng: np.random.Generator, **attributes: Any) -> Tuple[Path, Array]:
     """A 1x1 ShiftConv of 4 bits, then a global mean; also its weight, [classes, 3].
 
     A keyword replaces an attribute of the node.
     """
     exponents = rng.integers(1, 8, size=(len(LABELS), 3))
     signs = rng.integers(0, 2, size=exponents.shape)
-    fields: dict[str, Any] = {
+    fields: Dict[str, Any] = {
         "kernel_shape": [1, 1],
         "strides": [1, 1],
         "pads": [0, 0, 0, 0],
@@ -141,4 +146,30 @@ def shift(
 def photo(rng: np.random.Generator, width: int = 37, height: int = 29) -> Image.Image:
     """A smooth random RGB picture, so that resizing it is not all about single pixels."""
     coarse = rng.integers(0, 256, size=(5, 6, 3)).astype(np.uint8)
-    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    return Image.fromarray(coarse).resize((width, height), BICUBIC)
+
+
+def labelled_folder(root: Path, rng: np.random.Generator, names: List[str], count: int) -> Path:
+    """`count` images of one random colour each in every class of `names`, losslessly stored."""
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            colour = tuple(int(value) for value in rng.integers(0, 256, size=3))
+            Image.new("RGB", (int(rng.integers(24, 60)), 30), colour).save(root / name / f"{i}.png")
+    return root
+
+
+def scattered_images(root: Path, rng: np.random.Generator) -> Path:
+    """A folder of 40 images, some of them in folders of it."""
+    for i in range(40):
+        path = root / ("class" if i % 3 else ".") / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photo(rng, 30 + i, 28).save(path)
+    return root
+
+
+def prepared(folder: Path) -> FloatArray:
+    """The images below a folder as inputs of a model with `metadata()`, in the order of names."""
+    paths = sorted(folder.rglob("*.png"), key=lambda path: path.relative_to(folder).as_posix())
+    described = parse(metadata())
+    return np.stack([preprocess(Image.open(path), described) for path in paths])

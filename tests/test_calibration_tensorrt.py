@@ -17,8 +17,9 @@ from calibration.tensorrt_cache import write_cache
 from runtime import calibration_cache, files
 from runtime.errors import ModelError, ShiftAddError
 from tests.runtime_commands import PYTHONS, assert_refused, interpreter
-from tests.runtime_engines import NEW, OLD, XAVIER, Machine, facts, plugin_library
+from tests.runtime_engines import Machine, facts
 from tests.runtime_models import photo, shift
+from tests.runtime_standins import NEW, OLD, XAVIER, plugin_library
 
 
 def table(**ranges: tuple[float, float]) -> Table:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import runtime_engines
+from tests import runtime_standins
 from tests.runtime_commands import (
     PYTHONS,
     assert_refused,
@@ -28,19 +28,19 @@ from tests.runtime_commands import (
     interruptible,
     run,
 )
-from tests.runtime_engines import DESKTOP, NEW, VERSIONS, XAVIER, Machine, Result
+from tests.runtime_engines import Machine, Result
 from tests.runtime_models import LABELS, SIZE, linear, metadata, photo, shift
+from tests.runtime_standins import DESKTOP, NEW, VERSIONS, XAVIER
 
 
-@pytest.fixture
-def machine(tmp_path: Path, operator_library: Path) -> Machine:
-    return Machine(interpreter("this Python"), tmp_path, operator_library)
+@pytest.fixture(params=PYTHONS)
+def machine(request: pytest.FixtureRequest, tmp_path: Path, operator_library: Path) -> Machine:
+    return Machine(interpreter(request.param), tmp_path, operator_library)
 
 
-@pytest.fixture(params=[(python, version) for python in PYTHONS for version in VERSIONS])
+@pytest.fixture(params=VERSIONS)
 def each_machine(request: pytest.FixtureRequest, machine: Machine) -> Machine:
-    python, machine.version = request.param
-    machine.python = interpreter(python)
+    machine.version = request.param
     return machine
 
 
@@ -67,7 +67,7 @@ def test_the_whole_way(
 ) -> None:
     machine = each_machine
     model, _ = shift(tmp_path / "m.onnx", rng)
-    library = runtime_engines.plugin_library(tmp_path, machine.operator_library)
+    library = runtime_standins.plugin_library(tmp_path, machine.operator_library)
     engine = machine.build(model, "--library", library, "--precision", "fp32")
     model.unlink()  # the runtime needs no ONNX file
     by_engine = machine.run("infer.py", engine, image, "--json", "--library", library)
@@ -328,7 +328,7 @@ def test_a_missing_plugin_library(
     machine: Machine, image: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     model, _ = shift(tmp_path / "m.onnx", rng)
-    library = runtime_engines.plugin_library(tmp_path, machine.operator_library)
+    library = runtime_standins.plugin_library(tmp_path, machine.operator_library)
     engine = machine.build(model, "--library", library)
     # A deployed copy: no library beside it and no checkout around it.
     copy = tmp_path / "device" / "runtime"
@@ -352,7 +352,7 @@ def test_a_library_without_the_plugin(
     machine.version = version
     operators = metadata(operators='["QLinearShiftConv"]')
     model, _ = linear(tmp_path / "m.onnx", rng, operators)
-    library = runtime_engines.plugin_library(tmp_path, machine.operator_library)
+    library = runtime_standins.plugin_library(tmp_path, machine.operator_library)
     done = machine.run("build_engine.py", model, "--library", library)
     assert_refused(done, f"the plugin library {library} has no plugin for QLinearShiftConv")
 
@@ -362,7 +362,7 @@ def test_an_engine_of_another_plugin_library_says_so(
 ) -> None:
     """Only where TensorRT refuses the engine: an equal library may be built twice."""
     model, _ = shift(tmp_path / "m.onnx", rng)
-    library = runtime_engines.plugin_library(tmp_path, machine.operator_library)
+    library = runtime_standins.plugin_library(tmp_path, machine.operator_library)
     engine = machine.build(model, "--library", library)
     with library.open("ab") as file:
         file.write(b"\0")

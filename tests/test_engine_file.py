@@ -1,7 +1,5 @@
 """The sidecar of an engine: what it says, and what is refused by it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

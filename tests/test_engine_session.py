@@ -1,16 +1,13 @@
 """TensorRT sessions on stand-ins for TensorRT and PyCUDA (see tensorrt_standin.py for their worth).
 
-Whatever a stand-in is misused in on the way fails the test: see runtime_engines.in_this_process.
+Whatever a stand-in is misused in on the way fails the test: see runtime_standins.in_this_process.
 """
-
-from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Iterator, Optional
 
 import numpy as np
 import pytest
@@ -20,9 +17,9 @@ import runtime
 from runtime import engine_file
 from runtime.errors import ModelError
 from runtime.onnx_header import read_metadata
-from tests import runtime_engines
-from tests.runtime_engines import DESKTOP, VERSIONS, module
+from tests import runtime_standins
 from tests.runtime_models import LABELS, SIZE, constant, linear, metadata, photo, save, shift
+from tests.runtime_standins import DESKTOP, VERSIONS, module
 
 Build = Callable[..., Path]
 
@@ -34,7 +31,7 @@ def standins(
     """TensorRT in both shapes, on memory that the GPU shares and on memory of its own."""
     version, gpu = request.param
     entries = DESKTOP if gpu == "desktop" else None
-    with runtime_engines.in_this_process(
+    with runtime_standins.in_this_process(
         monkeypatch, version, operator_library, entries
     ) as modules:
         yield modules
@@ -75,7 +72,7 @@ def build(standins: Any, tmp_path: Path) -> Build:
     return build
 
 
-def refusal(path: Path, library: Path | None = None) -> str:
+def refusal(path: Path, library: Optional[Path] = None) -> str:
     with pytest.raises(ModelError) as caught:
         runtime.load(path, None if library is None else str(library))
     message = str(caught.value)
@@ -124,7 +121,7 @@ def test_threads_take_turns(build: Build, tmp_path: Path, rng: np.random.Generat
     with runtime.load(build(linear(tmp_path / "m.onnx", rng)[0])) as session:
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(session.run, batches))
-        for batch, logits in zip(batches, together, strict=True):
+        for batch, logits in zip(batches, together):
             assert np.array_equal(logits, session.run(batch))
 
 
@@ -172,7 +169,7 @@ def test_plugins_are_loaded(
     standins: Any,
 ) -> None:  # fmt: skip
     tensorrt, _ = standins
-    library = runtime_engines.plugin_library(tmp_path, operator_library)
+    library = runtime_standins.plugin_library(tmp_path, operator_library)
     model, weight = shift(tmp_path / "m.onnx", rng)
     gpu = module("gpu").Gpu()
     with gpu.current():

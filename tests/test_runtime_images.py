@@ -7,6 +7,7 @@ import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 import pytest
@@ -180,7 +181,7 @@ def test_listing(tmp_path: Path, folder: Path) -> None:
         list_images(str(tmp_path / "empty"))
 
 
-def opened_or_refused(path: Path) -> Array | str:
+def opened_or_refused(path: Path) -> Union[Array, str]:
     """The pixels of an image, or the message of its refusal."""
     try:
         return np.asarray(open_image(str(path), "photo"))

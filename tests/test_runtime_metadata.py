@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Dict, Union
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from runtime.onnx_header import read_metadata
 from tests.runtime_models import LABELS, MEAN, SIZE, STD, linear, metadata
 
 
-def refusal(properties: dict[str, str]) -> str:
+def refusal(properties: Dict[str, str]) -> str:
     with pytest.raises(ModelError) as caught:
         parse(properties)
     assert "\n" not in str(caught.value)
@@ -112,7 +113,7 @@ def test_the_header_steps_over_weights_and_unknown_fields(tmp_path: Path) -> Non
     assert read_metadata(str(path)) == {"a": "b" * 300, "empty": ""}
 
 
-def read_or_refused(path: Path) -> dict[str, str] | str:
+def read_or_refused(path: Path) -> Union[Dict[str, str], str]:
     """The metadata of a file, or the message of its refusal."""
     try:
         return read_metadata(str(path))

@@ -1,6 +1,7 @@
 """Pre-processing against formulas that share nothing with it."""
 
 from pathlib import Path
+from typing import Tuple
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def reference(pixels: Array, height: int, width: int, resize: int) -> Array:
     ],
 )
 def test_resize_crop_and_normalisation(
-    rng: np.random.Generator, size: tuple[int, int], height: int, width: int, resize: int
+    rng: np.random.Generator, size: Tuple[int, int], height: int, width: int, resize: int
 ) -> None:
     image = photo(rng, *size)
     result = preprocess(image, described(height, width, resize))
@@ -77,7 +78,7 @@ def test_a_batch_stacks_images_of_different_sizes(rng: np.random.Generator) -> N
     images = [photo(rng, 40, 30), photo(rng, 25, 90)]
     stacked = batch(images, described(20, 24, 24))
     assert stacked.shape == (2, 3, 20, 24)
-    for row, image in zip(stacked, images, strict=True):
+    for row, image in zip(stacked, images):
         assert np.array_equal(row, preprocess(image, described(20, 24, 24)))
 
 

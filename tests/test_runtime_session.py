@@ -5,22 +5,24 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from PIL import Image
 
 import runtime
 from runtime import library, onnxruntime_backend
-from runtime.errors import ModelError
+from runtime.errors import DataError, ModelError
 from runtime.native_stderr import NativeStderr
 from runtime.onnxruntime_backend import OnnxRuntimeSession
 from runtime.session import softmax
 from tests.runtime_models import LABELS, SIZE, constant, linear, metadata, photo, save, shift
 
 
-def refusal(path: Path, library: str | None = None) -> str:
+def refusal(path: Path, library: Optional[str] = None) -> str:
     with pytest.raises(ModelError) as caught:
         runtime.load(str(path), library)
     assert str(caught.value).startswith(str(path))
@@ -51,8 +53,38 @@ def test_concurrent_runs_agree(tmp_path: Path, rng: np.random.Generator) -> None
     batches = [rng.normal(size=(3, *SIZE)).astype(np.float32) for _ in range(40)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(session.run, batches))
-    for batch, logits in zip(batches, together, strict=True):
+    for batch, logits in zip(batches, together):
         assert np.array_equal(logits, session.run(batch))
+
+
+def test_classify_takes_pixels_as_it_takes_images(tmp_path: Path, rng: np.random.Generator) -> None:
+    session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
+    images = [photo(rng), photo(rng, 60, 41)]
+    pixels = [np.asarray(image) for image in images]
+    mirrored = pixels[1][:, ::-1]  # not contiguous
+    assert session.classify([pixels[0], images[1]]) == session.classify(images)
+    assert session.classify([mirrored]) == session.classify([Image.fromarray(mirrored.copy())])
+
+
+@pytest.mark.parametrize(
+    ("picture", "found"),
+    [
+        (np.zeros((4, 5, 3), np.float32), "float32 [4, 5, 3]"),
+        (np.zeros((3, 4, 5), np.uint8), "uint8 [3, 4, 5]"),
+        (np.zeros((4, 5), np.uint8), "uint8 [4, 5]"),
+        (np.zeros((0, 5, 3), np.uint8), "uint8 [0, 5, 3]"),
+        ("photo.jpg", "str"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_is_no_picture_is_refused(
+    tmp_path: Path, rng: np.random.Generator, picture: object, found: str
+) -> None:
+    session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
+    with pytest.raises(DataError) as caught:
+        session.classify([picture])  # type: ignore[list-item]
+    assert found in str(caught.value)
+    assert "uint8 [H, W, 3]" in str(caught.value)
 
 
 def test_classify_gives_the_best_classes(tmp_path: Path, rng: np.random.Generator) -> None:

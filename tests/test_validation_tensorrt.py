@@ -23,8 +23,8 @@ from export.validation.deviation import FLOAT16, FLOAT32
 from export.validation.exported import ExportedModel
 from export.validation.reference import Reference
 from runtime.commandline import leave
-from tests import runtime_engines
-from tests.runtime_engines import DESKTOP, VERSIONS
+from tests import runtime_standins
+from tests.runtime_standins import DESKTOP, VERSIONS
 from tests.test_validation import (
     MODEL,
     SMALL_SPEC,
@@ -45,7 +45,7 @@ def standins(
     import export.validation
 
     name = "export.validation.tensorrt_backend"
-    with runtime_engines.in_this_process(monkeypatch, request.param, operator_library, DESKTOP):
+    with runtime_standins.in_this_process(monkeypatch, request.param, operator_library, DESKTOP):
         monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.delattr(export.validation, "tensorrt_backend", raising=False)
         yield request.param
@@ -56,7 +56,7 @@ def standins(
 
 @pytest.fixture
 def plugins(tmp_path: Path, operator_library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = runtime_engines.plugin_library(tmp_path, operator_library)
+    path = runtime_standins.plugin_library(tmp_path, operator_library)
     monkeypatch.setenv("SHIFTADD_TENSORRT_LIBRARY", str(path))
     return path
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "integer_addition.h"
+#include "integer_case.h"
 #include "integer_convolution.h"
 #include "shiftadd/contract.h"
 #include "support.h"
@@ -21,85 +22,11 @@ namespace {
 using namespace shiftadd;
 using test::expect;
 
-struct Case {
-  OperatorKind kind;
-  ConvGeometry geometry;
-  Activation activation;
-  Quantization quantization;
-  std::vector<uint8_t> x, w;  // [N, C, H, W]; of the shift w is int8
-  std::vector<float> scale, bias;
-};
-
-int32_t sum_of(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j) {
-  const int32_t zero = c.quantization.x_zero_point;
-  int32_t sum = 0;
-  test::for_each_term(c.geometry, n, m, i, j, [&](int64_t x_index, int64_t w_index) {
-    const int32_t x = x_index < 0 ? zero : c.x[x_index];
-    const uint8_t w = c.w[w_index];
-    sum += is_shift(c.kind) ? (x - zero) * static_cast<int8_t>(w) : -std::abs(x - w);
-  });
-  return sum;
-}
-
-// Scales and biases that bring each channel's outputs around 0, a few codes apart: what is clamped
-// to the ends of the codes hides a wrong sum.
-void spread_outputs(Case& c, std::mt19937& random) {
-  const ConvGeometry& g = c.geometry;
-  const double unit = static_cast<double>(c.quantization.x_scale) / (is_shift(c.kind) ? 64 : 1);
-  std::normal_distribution<double> normal;
-  for (int64_t m = 0; m < g.out_channels; ++m) {
-    double sum = 0, squares = 0;
-    for (int64_t at = 0; at < g.batch * g.out_height * g.out_width; ++at) {
-      const int64_t n = at / (g.out_height * g.out_width);
-      const double value =
-          sum_of(c, n, m, at / g.out_width % g.out_height, at % g.out_width) * unit;
-      sum += value;
-      squares += value * value;
-    }
-    const double count = std::max(1.0, static_cast<double>(g.batch * g.out_height * g.out_width));
-    const double mean = sum / count;
-    const double deviation = std::sqrt(std::max(0.0, squares / count - mean * mean));
-    const double scale = 3 * normal(random) / std::max(deviation, 50 * unit);
-    c.scale.push_back(static_cast<float>(scale));
-    c.bias.push_back(static_cast<float>(normal(random) - mean * scale));
-  }
-}
+using test::IntegerCase;
 
 constexpr test::Sizes kSizes = {70, 24, 40, 200, 700, 300, 20, 3, 60};
 
-std::vector<uint8_t> draw_bytes(std::mt19937& random, int64_t count) {
-  std::vector<uint8_t> bytes(static_cast<size_t>(count));
-  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(test::draw(random, 0, 255));
-  return bytes;
-}
-
-Case draw_case(std::mt19937& random) {
-  const auto draw = [&](int low, int high) { return test::draw(random, low, high); };
-  Case c;
-  c.kind = draw(0, 1) ? OperatorKind::kQLinearShiftConv : OperatorKind::kQLinearAdderConv;
-  c.activation = static_cast<Activation>(draw(0, 3));
-  c.geometry = test::draw_geometry(random, kSizes);
-  const ConvGeometry& g = c.geometry;
-  c.x = draw_bytes(random, g.batch * g.channels * g.height * g.width);
-  c.w = draw_bytes(random, g.out_channels * g.terms);
-  if (is_shift(c.kind)) {
-    for (uint8_t& value : c.w) {
-      value = static_cast<uint8_t>((value & 1 ? -1 : 1) * (value & 8 ? 1 << value % 7 : 0));
-    }
-  }
-  if (draw(0, 5) == 0) {
-    std::fill(c.x.begin(), c.x.end(), static_cast<uint8_t>(draw(0, 1) * 255));
-    const int largest = is_shift(c.kind) ? 64 : c.x.empty() ? 0 : 255 - c.x[0];
-    const int sign = is_shift(c.kind) && draw(0, 1) ? -1 : 1;
-    std::fill(c.w.begin(), c.w.end(), static_cast<uint8_t>(sign * largest));
-  }
-  c.quantization = {0.05f, static_cast<uint8_t>(draw(0, 255)), 0.1f,
-                    static_cast<uint8_t>(draw(96, 160))};
-  spread_outputs(c, random);
-  return c;
-}
-
-uint8_t requantized(const Case& c, int64_t m, int32_t sum) {
+uint8_t requantized(const IntegerCase& c, int64_t m, int32_t sum) {
   const double unit = static_cast<double>(c.quantization.x_scale) / (is_shift(c.kind) ? 64 : 1);
   const float multiplier = static_cast<float>(c.scale[m] * unit);
   float v = static_cast<float>(sum) * multiplier;
@@ -117,14 +44,14 @@ uint8_t requantized(const Case& c, int64_t m, int32_t sum) {
   return static_cast<uint8_t>(std::min(std::max(v, 0.0f), 255.0f));
 }
 
-std::vector<uint8_t> expected_output(const Case& c) {
+std::vector<uint8_t> expected_output(const IntegerCase& c) {
   const ConvGeometry& g = c.geometry;
   std::vector<uint8_t> y;
   for (int64_t n = 0; n < g.batch; ++n) {
     for (int64_t m = 0; m < g.out_channels; ++m) {
       for (int64_t i = 0; i < g.out_height; ++i) {
         for (int64_t j = 0; j < g.out_width; ++j) {
-          y.push_back(requantized(c, m, sum_of(c, n, m, i, j)));
+          y.push_back(requantized(c, m, test::sum_of(c, n, m, i, j)));
         }
       }
     }
@@ -143,7 +70,7 @@ std::vector<uint8_t> swapped(const std::vector<uint8_t>& from, int64_t n, int64_
   return to;
 }
 
-void test_case(const Case& c, const std::vector<uint8_t>& expected,
+void test_case(const IntegerCase& c, const std::vector<uint8_t>& expected,
                const cpu::IntegerKernels& kernels) {
   const ConvGeometry& g = c.geometry;
   const cpu::IntegerConvolution convolution(c.kind, kernels, test::packing_geometry(g),
@@ -178,8 +105,8 @@ Addition draw_addition(std::mt19937& random) {
   std::uniform_real_distribution<float> scale(0.01f, 1.0f);
   Addition addition;
   addition.quantization = {scale(random), code(), scale(random), code(), scale(random), code()};
-  addition.a = draw_bytes(random, count);
-  addition.b = draw_bytes(random, count);
+  addition.a = test::draw_bytes(random, count);
+  addition.b = test::draw_bytes(random, count);
   return addition;
 }
 
@@ -229,7 +156,7 @@ int main() {
   const auto tables = tables_of_this_machine();
   std::set<uint8_t> codes;
   for (int i = 0; i < 300; ++i) {
-    const Case c = draw_case(random);
+    const IntegerCase c = test::draw_integer_case(random, kSizes);
     const std::vector<uint8_t> expected = expected_output(c);
     codes.insert(expected.begin(), expected.end());
     for (const cpu::IntegerKernels* table : tables) test_case(c, expected, *table);
