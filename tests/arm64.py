@@ -23,8 +23,8 @@ PACKAGES = (
     "python3.11-minimal",
 )
 # The last ONNX Runtime in which a kernel fails by an exception, as in the Jetson Nano's 1.10, which
-# has no build for a Python that Debian 12 has.
-WHEELS = ("onnxruntime==1.16.3", "numpy==1.26.4")
+# has no build for a Python that Debian 12 has. And a Pillow that asks for no newer C library.
+WHEELS = ("onnxruntime==1.16.3", "numpy==1.26.4", "pillow==10.4.0")
 
 
 def why_not() -> str | None:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests import bundles
 from tests.implementations import instruction_sets
+from tests.runtime_fixtures import operator_library, rng  # noqa: F401 - fixtures of all tests
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -29,12 +30,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    """Fresh random numbers: another case every time."""
-    return np.random.default_rng()
-
-
 @pytest.fixture(params=instruction_sets())
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Has the kernels that the test creates use one instruction set; its name."""
@@ -44,13 +39,24 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def operator_library() -> Path:
-    """The operator library that `make plugins` built; its absence is a failure, not a skip."""
-    built = REPOSITORY / "build" / "plugins" / "libshiftadd_ort.so"
-    path = Path(os.environ.get("SHIFTADD_ORT_LIBRARY", built))
-    if not path.is_file():
-        pytest.fail(f"{path}: no operator library; build it with `make plugins`")
-    return path
+def bundle_models(
+    tmp_path_factory: pytest.TempPathFactory,
+    operator_library: Path,  # noqa: F811 - the fixture
+) -> Path:
+    """A folder with the shipped network's float and integer model."""
+    folder = tmp_path_factory.mktemp("models")
+    bundles.export_models(folder, operator_library)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(
+    tmp_path_factory: pytest.TempPathFactory,
+    bundle_models: Path,
+    operator_library: Path,  # noqa: F811 - the fixture
+) -> Path:
+    """The shipped network's bundle for the Jetson Nano."""
+    return bundles.make(bundle_models, operator_library, tmp_path_factory.mktemp("bundles"))
 
 
 @pytest.fixture(scope="session")

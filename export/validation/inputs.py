@@ -96,7 +96,7 @@ def sample_patches(count: int) -> list[Image.Image]:
 
     Each photograph whole, then each one's quadrants, then their quadrants, and so on.
     """
-    photographs = _sample_photographs()
+    photographs = [open_image(str(path), str(path)) for path in sample_photographs()]
     patches: list[Image.Image] = []
     level = 0
     while len(patches) < count:
@@ -107,7 +107,8 @@ def sample_patches(count: int) -> list[Image.Image]:
     return patches[:count]
 
 
-def _sample_photographs() -> list[Image.Image]:
+def sample_photographs() -> list[Path]:
+    """The photographs that scikit-image's package holds. Raises DataError where it has none."""
     # Found, not imported: scikit-image's own import takes seconds.
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
@@ -116,7 +117,7 @@ def _sample_photographs() -> list[Image.Image]:
     found = [folder / name for name in _SAMPLES if (folder / name).is_file()]
     if not found:
         raise DataError(f"{folder}: none of scikit-image's samples; name images with --images")
-    return [open_image(str(path), str(path)) for path in found]
+    return found
 
 
 def _cell(image: Image.Image, row: int, column: int, cells: int) -> Image.Image:

@@ -1,0 +1,1 @@
+"""Packs all that a Jetson needs for a model into one archive, the same bytes every time."""
