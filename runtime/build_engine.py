@@ -94,9 +94,9 @@ def _parser() -> commandline.Parser:
         help="most images of one execution; more are run in pieces (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--output", metavar="FILE",
-        help="the engine to write (default: build/engines/MODEL.PRECISION.engine beside the "
-        "runtime folder)",
+        "--output", metavar="FILE|DIR/",
+        help="the engine to write, or with / at its end the folder for MODEL.PRECISION.engine "
+        "(default: build/engines/ beside the runtime folder)",
     )  # fmt: skip
     parser.add_argument(
         "--library", metavar="PATH",
@@ -194,9 +194,9 @@ def _write(
 
 
 def _output(given: Optional[str], model: str, precision: str) -> str:
-    if given is None:
+    if given is None or given.endswith("/"):
         stem, _ = os.path.splitext(os.path.basename(model))
-        return os.path.join(_OUT, "{}.{}.engine".format(stem, precision))
+        return os.path.join(given or _OUT, "{}.{}.engine".format(stem, precision))
     if not engine_file.is_engine(given):
         raise ModelError(
             "--output {}: an engine's name ends in {}, by which the runtime knows it".format(

@@ -1,0 +1,1 @@
+"""What runs on the board itself: Python 3.6, and what `install.sh` brings."""

@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# What the scripts share: where things are, and how something is said.
+
+# Read by the scripts that source this file.
+# shellcheck disable=SC2034
+{
+  program=$(basename "$0")
+  root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+  # Tests put a system of their own there.
+  prefix=${SHIFTADD_ROOT_PREFIX:-}
+  if [[ -f $root/Makefile ]]; then # a checkout
+    state=$root/build
+    models=$root/build/models
+    plugin_folder=$root/build/plugins
+  else # an unpacked bundle
+    state=$root
+    models=$root/models
+    plugin_folder=$root
+  fi
+  venv=$state/venv
+  engines=$state/engines
+  reports=$state/reports
+  tensorrt_library=$plugin_folder/libshiftadd_tensorrt.so
+  operator_library=$plugin_folder/libshiftadd_ort.so
+}
+
+say() {
+  printf '%s\n' "$*"
+}
+
+warn() {
+  printf 'warning: %s\n' "$*" >&2
+}
+
+# One line, and exit code 2.
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 2
+}
+
+# The text between a script's line 2 and its first empty line, without the "# " before it.
+show_help() {
+  sed -n '2,/^$/s/^#\( \|$\)//p' "$0"
+}
+
+bad_option() {
+  die "$program: $1 is not an option (see --help)"
+}
+
+have() {
+  command -v "$1" >/dev/null 2>&1
+}
+
+# The Python that install.sh set up; the system's where it did not.
+python=python3
+if [[ -x $venv/bin/python ]]; then
+  python=$venv/bin/python
+fi
+
+# NumPy 1.19's OpenBLAS takes a Cortex-A57 for a core with instructions that it lacks, and dies.
+if [[ $(uname -m) == aarch64 ]]; then
+  export OPENBLAS_CORETYPE=${OPENBLAS_CORETYPE:-ARMV8}
+fi
+
+# default_model SUFFIX: the path of the bundle's model, or of the toolchain's default one.
+default_model() {
+  local name
+  name=$(sed -n 's/.*"model": *"\([^"]*\)".*/\1/p' "$root/manifest.json" 2>/dev/null | head -n 1 || true)
+  printf '%s/%s%s' "$models" "${name:-ghostshiftaddnet}" "$1"
+}

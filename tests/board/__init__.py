@@ -1,0 +1,1 @@
+"""A stand-in for a Jetson Nano: its system files, and its commands in bin/."""
