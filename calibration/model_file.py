@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from runtime.errors import ModelError
 from runtime.metadata import Metadata, parse

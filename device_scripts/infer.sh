@@ -3,7 +3,7 @@
 #
 #   device_scripts/infer.sh [--float | --gpu] [MODEL.onnx|MODEL.engine] IMAGE... [options of infer.py]
 #
-#   --float   the float model on the CPU (default: the integer one, which is faster)
+#   --float   the float model on the CPU (default: the integer one, which is faster, if it is there)
 #   --gpu     the TensorRT engine that build_engine.sh made, the newest where there are several
 #
 # `runtime/infer.py --help` has the options; without an argument it says what is missing.
@@ -37,7 +37,11 @@ case ${1:-} in
     model=$(newest_engine)
     shift
     ;;
-  *) model=$(default_model .int8.onnx) ;;
+  *)
+    model=$(default_model .int8.onnx)
+    # A bundle that was made without images has none.
+    [[ -f $model ]] || model=$(default_model .onnx)
+    ;;
 esac
 case ${1:-} in
   *.onnx | *.engine | *.plan)
