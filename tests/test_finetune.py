@@ -219,8 +219,8 @@ def _table(model: onnx.ModelProto, fixed: FixedPointNetwork) -> Table:
 
 
 def _layer_codes(model: onnx.ModelProto, x: Array, library: Path) -> Iterator[tuple[str, Array]]:
-    """What the integer layers answer, uint8 [N,OH,OW,M], by name."""
-    nodes = custom_nodes(model)
+    """What the integer layers with weights answer, uint8 [N,OH,OW,M], by name."""
+    nodes = [node for node in custom_nodes(model) if node.op_type != "QLinearAdd"]
     model.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in nodes)
     options = ort.SessionOptions()
     options.register_custom_ops_library(str(library))
