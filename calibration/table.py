@@ -117,13 +117,12 @@ def read(path: Path, model_sha256: str) -> Table:
     of another model.
     """
     try:
-        entries = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        table = _parsed(path, json.loads(path.read_bytes(), parse_constant=_refuse_constant))
     except OSError as error:
         raise ModelError(f"{path}: cannot read the calibration table: {reason(error)}") from error
-    # Recursion: JSON nested without end.
+    # Recursion: JSON nested without end, or so deep that it can be read, but not shown any more.
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON of finite numbers: {reason(error)}") from error
-    table = _parsed(path, entries)
     if table.model_sha256 != model_sha256:
         raise ModelError(
             f"{path}: the calibration table of another model: of the file with the SHA-256 "

@@ -66,7 +66,7 @@ def read(engine: str) -> Sidecar:
     path = sidecar_path(engine)
     try:
         with open(path, "rb") as file:
-            entries = json.loads(file.read().decode("utf-8"))
+            return _checked(path, json.loads(file.read().decode("utf-8")))
     except FileNotFoundError:
         raise ModelError(
             "{} is missing, which says what the engine is of and for: copy it beside the engine, "
@@ -74,10 +74,9 @@ def read(engine: str) -> Sidecar:
         ) from None
     except OSError as error:
         raise ModelError("cannot read {}: {}".format(path, reason(error))) from error
-    # Recursion: JSON nested without end.
+    # Recursion: JSON nested without end, or so deep that it can be read, but not shown any more.
     except (ValueError, RecursionError):
         raise _damaged(path, "it is not JSON") from None
-    return _checked(path, entries)
 
 
 def _checked(path: str, entries: Any) -> Sidecar:

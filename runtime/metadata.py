@@ -9,6 +9,9 @@ from runtime.errors import ModelError
 CONTRACT_VERSION = 1
 PREFIX = "shiftadd."
 TARGETS = ("jetson-nano", "portable", "standard")
+# An image of this many rows and columns is 200 MB of input; what a damaged file asks for may be
+# more than there is memory.
+_LARGEST_RESIZE = 4096
 
 
 class Metadata(NamedTuple):
@@ -52,7 +55,7 @@ def parse(properties: Dict[str, str]) -> Metadata:
         model=entries["model"],
         target=_entry(entries, "target", _target),
         input_size=_entry(entries, "input_size", _input_size),
-        resize=_entry(entries, "resize", lambda text: _positive(json.loads(text))),
+        resize=_entry(entries, "resize", _resize),
         mean=_entry(entries, "mean", _three_numbers),
         std=_entry(entries, "std", _three_positive_numbers),
         labels=_entry(entries, "labels", _strings),
@@ -110,6 +113,13 @@ def _target(text: str) -> str:
 def _positive(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError("positive integers are expected")
+    return value
+
+
+def _resize(text: str) -> int:
+    value = _positive(json.loads(text))
+    if value > _LARGEST_RESIZE:
+        raise ValueError("at most {} pixels are expected".format(_LARGEST_RESIZE))
     return value
 
 

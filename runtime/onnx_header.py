@@ -16,6 +16,9 @@ _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _IR_VERSION, _GRAPH, _METADATA_PROPS = 1, 7, 14
 # A metadata entry is text; what claims to be longer is not one and is not to be read into memory.
 _LONGEST_ENTRY = 1 << 26
+# Of a message that is looked into; an exporter writes some dozens. A file of nothing but fields of
+# two bytes would take minutes.
+_MOST_FIELDS = 1 << 16
 
 Field = Tuple[int, Union[int, slice]]
 
@@ -77,7 +80,11 @@ def _entry(file: BinaryIO, span: Union[int, slice]) -> Tuple[str, str]:
 
 def _fields(file: BinaryIO, position: int, end: int) -> Iterator[Field]:
     """Field numbers with their value, or the place of it, of the message at [position, end)."""
+    count = 0
     while position < end:
+        count += 1
+        if count > _MOST_FIELDS:
+            raise _MalformedError
         file.seek(position)
         tag = _varint(file)
         number, kind = tag >> 3, tag & 7
