@@ -19,6 +19,10 @@ __all__ = ["load"]
 if sys.version_info < (3, 7) and platform.machine() == "aarch64":
     os.environ.setdefault("OPENBLAS_CORETYPE", "ARMV8")
 
+# Builds of ONNX Runtime from Microsoft report its use to Microsoft unless this forbids it, in
+# threads that start in the middle of whatever is being measured. It is read on import as well.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 
 def load(
     path: Union[str, "os.PathLike[str]"],

@@ -7,8 +7,10 @@ import numpy as np
 if TYPE_CHECKING:
     FloatArray = np.ndarray[Any, np.dtype[np.float32]]
     IndexArray = np.ndarray[Any, np.dtype[np.int64]]
+    PixelArray = np.ndarray[Any, np.dtype[np.uint8]]
 else:
     FloatArray = np.ndarray
     IndexArray = np.ndarray
+    PixelArray = np.ndarray
 
-__all__ = ["FloatArray", "IndexArray"]
+__all__ = ["FloatArray", "IndexArray", "PixelArray"]

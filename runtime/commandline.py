@@ -4,15 +4,19 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import warnings
 from typing import Any, Callable, NoReturn, Optional, Sequence
 
-from runtime.errors import ShiftAddError, one_line
+from runtime.errors import OutputError, ShiftAddError, one_line, reason
+from runtime.signals import Terminated
 
 FINE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 # What a device may lack, by module: its name for pip. The engine says so itself.
 _PACKAGES = {"numpy": "numpy", "PIL": "pillow"}
-INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as a shell reports them
+# 128 + SIGINT, SIGPIPE and SIGTERM, as a shell reports them.
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
+_at_once = threading.Event()
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,6 +64,8 @@ def leave(
         code = command(arguments)
         sys.stdout.flush()
     except ShiftAddError as error:
+        if isinstance(error, OutputError):
+            _give_up_stdout()
         complain(str(error))
         code = BAD_INPUT
     except ImportError as error:
@@ -67,25 +73,59 @@ def leave(
             raise
         complain("{}: python3 -m pip install {}".format(error, _PACKAGES[error.name]))
         code = BAD_INPUT
-    except KeyboardInterrupt:
+    except MemoryError:
+        complain("not enough memory: end what else runs, or take smaller files")
+        code = BAD_INPUT
+    except KeyboardInterrupt as interrupt:
         # A second one is not to interrupt the leaving.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        code = INTERRUPTED
+        code = TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at its end, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         code = PIPE_CLOSED
+    if _at_once.is_set():
+        os._exit(code)
     sys.exit(code)
+
+
+def leave_at_once() -> None:
+    """Has `leave` end the process without taking the interpreter down first: a thread is in native
+    code that does not come back, and must not find it half gone if it does."""
+    _at_once.set()
 
 
 def complain(message: str) -> None:
     """One line on stderr."""
-    _write(sys.stderr, "error: " + one_line(message))
+    remark("error: " + message)
+
+
+def remark(message: str) -> None:
+    """One line on stderr that is no error."""
+    _write(sys.stderr, one_line(message))
 
 
 def show(line: str = "") -> None:
-    """One line on stdout."""
-    _write(sys.stdout, line)
+    """One line on stdout. Raises OutputError when it cannot be written: a full disk, for one."""
+    try:
+        _write(sys.stdout, line)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError("cannot write to the output: {}".format(reason(error))) from error
+
+
+def reserve_stdout() -> None:
+    """Has only `show` write to stdout, and native code that prints there to stderr: a CSI camera's
+    driver reports on itself, and would do so between lines of JSON."""
+    sys.stdout.flush()
+    own = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = os.fdopen(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+
+
+def _give_up_stdout() -> None:
+    """The interpreter flushes stdout once more at its end, and would complain then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write(stream: Any, line: str) -> None:

@@ -4,6 +4,10 @@
 class ShiftAddError(Exception):
     """Base of every error that a user can cause; a command prints it and leaves with code 2."""
 
+    def __str__(self) -> str:
+        # What a file holds, a tensor's name say, may have line breaks, and stands in messages.
+        return one_line(super().__str__())
+
 
 class ModelError(ShiftAddError):
     """A model file that cannot be used: missing, truncated, not ours, too new, or broken."""
@@ -11,6 +15,10 @@ class ModelError(ShiftAddError):
 
 class DataError(ShiftAddError, ValueError):
     """An image or a data set that cannot be used."""
+
+
+class OutputError(ShiftAddError):
+    """Results that cannot be written: a full disk, for one."""
 
 
 def one_line(text: object) -> str:

@@ -12,11 +12,17 @@ from typing import IO, Any, Dict, List, Sequence, Tuple, Union
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from runtime.arrays import PixelArray
 from runtime.errors import DataError, reason
 
 EXTENSIONS = (
     ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
+Picture = Union[Image.Image, PixelArray]
+"""What the runtime takes for an image: Pillow's of any size and mode, or RGB pixels, uint8
+[H, W, 3]."""
+# Bytes of a file in a zip, which may have been packed a thousandfold.
+_LARGEST_MEMBER = 1 << 30
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -66,6 +72,21 @@ def open_image(source: Union[str, IO[bytes]], name: str) -> Image.Image:
     # ValueError, IndexError, struct.error, zlib.error, MemoryError ...
     except Exception as error:
         raise DataError("{}: cannot read the image: {}".format(name, reason(error))) from error
+
+
+def as_image(picture: Picture) -> Image.Image:
+    """`picture` for Pillow. Raises DataError when it is neither of the kinds of a Picture."""
+    if isinstance(picture, Image.Image):
+        return picture
+    if not isinstance(picture, np.ndarray):
+        found = type(picture).__name__
+    elif (
+        picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size
+    ):
+        found = "array of {} {}".format(picture.dtype, list(picture.shape))
+    else:
+        return Image.fromarray(np.ascontiguousarray(picture))
+    raise DataError("{} where a PIL image or RGB pixels, uint8 [H, W, 3], are due".format(found))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -146,7 +167,10 @@ class ImageFolder:
         # Reading is serial, one file position for all threads; decoding is not.
         with self._lock:
             try:
-                content = self._archive().read(name)
+                member = self._archive().getinfo(name)
+                if member.file_size > _LARGEST_MEMBER:
+                    raise DataError("more than {} bytes".format(_LARGEST_MEMBER))
+                content = self._archive().read(member)
             # A wrong checksum, an encrypted member, an unknown compression: each of its own type.
             except Exception as error:
                 raise DataError("{}: cannot unpack: {}".format(shown, reason(error))) from error

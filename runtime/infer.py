@@ -1,42 +1,128 @@
-"""Names what is on photos: `python runtime/infer.py MODEL IMAGE [IMAGE|DIR ...]`.
+"""Names what is on photos, in a video or before a camera:
 
-Exit codes: 0 fine; 1 some images failed, the others are classified; 2 bad usage, a model that
-cannot be used, or no image that could be classified.
+    python runtime/infer.py MODEL IMAGE [IMAGE|DIR ...]
+    python runtime/infer.py MODEL --camera csi|csi:N|/dev/videoN [--headless]
+    python runtime/infer.py MODEL --video FILE [--headless]
+
+Exit codes: 0 fine; 1 some images failed, the others are classified, or a camera has vanished; 2 bad
+usage, a model that cannot be used, nothing that could be classified, or no room for the output; 130
+and 143 ended by SIGINT or SIGTERM.
 """
 
 import json
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 if not __package__:
     # Run as a script: Python put this file's folder on the path, the package's folder is needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime import commandline  # noqa: E402 - after the path above
+from runtime import commandline, signals  # noqa: E402 - after the path above
 from runtime.errors import DataError, ModelError  # noqa: E402
 
 if TYPE_CHECKING:
-    from runtime.session import Prediction, Session
+    import argparse
+
+    from runtime.camera import Settings
+    from runtime.classification import Classification
+    from runtime.session import Session
 
 _BAR = 30  # characters of a bar at probability 1
-_WARM_UP_RUNS = 5
 
 
 class Result(NamedTuple):
-    """One image's outcome; times in milliseconds, decoding being part of the pre-processing."""
+    """One image's outcome."""
 
     file: str
-    predictions: "List[Prediction]"
-    preprocessing_ms: float
-    inference_ms: float
+    classification: "Classification"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command; returns its exit code. Raises ShiftAddError for what stops all of it."""
-    options = _parser().parse_args(arguments)
-    # Imported here, where an interrupt and a missing package are told in one line.
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check_usage(parser, options)
+    signals.raise_on_sigterm()
+    return _images(options) if options.images else _stream(options)
+
+
+def _parser() -> commandline.Parser:
+    # Here as below: imported where an interrupt and a missing package are told in one line.
+    from runtime import benchmark, camera
+
+    parser = commandline.Parser(
+        prog="infer.py",
+        description="Classifies images, or the frames of a camera or a video, with an exported "
+        "model. In a camera's or a video's window, q or Esc ends it.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL.onnx|MODEL.engine",
+        help="a model written by `make export`, or an engine written by `make engine`",
+    )  # fmt: skip
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE|DIR",
+        help="an image, or a folder whose images are all taken",
+    )  # fmt: skip
+    parser.add_argument(
+        "--camera", type=camera.device, nargs="?", const="csi", metavar="CAMERA",
+        help="frames of a camera instead, the newest at any time: csi (the default) or csi:N on a "
+        "Jetson's camera connector, /dev/videoN or N for USB",
+    )  # fmt: skip
+    parser.add_argument("--video", metavar="FILE", help="every frame of a video instead, in order")
+    parser.add_argument(
+        "--headless", action="store_true",
+        help="with --camera or --video: no window, but one JSON object a frame, one a line",
+    )  # fmt: skip
+    parser.add_argument(
+        "--size", type=camera.size, metavar="WxH",
+        help="with --camera: pixels to ask for (default: {0.width}x{0.height})".format(
+            camera.Settings()
+        ),
+    )  # fmt: skip
+    parser.add_argument(
+        "--fps", type=commandline.positive, metavar="N",
+        help="with --camera: frames a second to ask for (default: {})".format(
+            camera.Settings().fps
+        ),
+    )  # fmt: skip
+    parser.add_argument(
+        "--rotate", type=int, choices=camera.ROTATIONS,
+        help="with --camera: turn the picture clockwise, for a camera that hangs upside down",
+    )  # fmt: skip
+    parser.add_argument(
+        "--top-k", type=commandline.positive, default=5, metavar="K",
+        help="how many classes to show (default: 5)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object an image, one a line"
+    )
+    parser.add_argument(
+        "--benchmark", type=benchmark.length, metavar="N|TIME",
+        help="then time N runs of the network on the first image, one image a run, or as many as "
+        "TIME allows (30s, 10min, 1h)",
+    )  # fmt: skip
+    commandline.add_engine_options(parser)
+    return parser
+
+
+def _check_usage(parser: commandline.Parser, options: "argparse.Namespace") -> None:
+    """Ends the command for options that do not go together."""
+    sources = [bool(options.images), options.camera is not None, options.video is not None]
+    if sum(sources) != 1:
+        parser.error("give either an IMAGE, or --camera, or --video")
+    for name in ("size", "fps", "rotate"):
+        if getattr(options, name) is not None and options.camera is None:
+            parser.error("--{} is for --camera".format(name))
+    if options.headless and options.images:
+        parser.error("--headless is for --camera and --video")
+    if not options.images and (options.json or options.benchmark):
+        name = "--json" if options.json else "--benchmark"
+        parser.error("{} is for images; --headless prints frames as JSON".format(name))
+
+
+def _images(options: "argparse.Namespace") -> int:
     import runtime
 
     session = runtime.load(options.model, options.library, options.threads)
@@ -55,35 +141,36 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if not classified:
         return commandline.BAD_INPUT
     if options.benchmark:
-        _benchmark(session, classified[0], options.benchmark, options.json)
+        _benchmark(session, classified[0], options)
     return commandline.SOME_FAILED if failed else commandline.FINE
 
 
-def _parser() -> commandline.Parser:
-    parser = commandline.Parser(
-        prog="infer.py", description="Classifies images with an exported model."
-    )
-    parser.add_argument(
-        "model", metavar="MODEL.onnx|MODEL.engine",
-        help="a model written by `make export`, or an engine written by `make engine`",
-    )  # fmt: skip
-    parser.add_argument(
-        "images", nargs="+", metavar="IMAGE|DIR",
-        help="an image, or a folder whose images are all taken",
-    )  # fmt: skip
-    parser.add_argument(
-        "--top-k", type=commandline.positive, default=5, metavar="K",
-        help="how many classes to show (default: 5)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object an image, one a line"
-    )
-    parser.add_argument(
-        "--benchmark", type=commandline.positive, metavar="N",
-        help="then time N runs of the network on the first image, one image a run",
-    )  # fmt: skip
-    commandline.add_engine_options(parser)
-    return parser
+def _stream(options: "argparse.Namespace") -> int:
+    import runtime
+    from runtime import camera, stream
+    from runtime.display import Window
+    from runtime.video import Source, VideoFile
+
+    if options.camera is not None:
+        commandline.reserve_stdout()
+        source: Source = camera.camera(options.camera, _settings(options))
+    else:
+        source = VideoFile(options.video)
+    window = None if options.headless else Window()
+    session = runtime.load(options.model, options.library, options.threads)
+    return stream.run(session, source, window, options.top_k)
+
+
+def _settings(options: "argparse.Namespace") -> "Settings":
+    """The camera's, as far as they were given."""
+    from runtime.camera import Settings
+
+    settings = Settings()
+    if options.size is not None:
+        settings = settings._replace(width=options.size[0], height=options.size[1])
+    if options.fps is not None:
+        settings = settings._replace(fps=options.fps)
+    return settings._replace(rotation=options.rotate or 0)
 
 
 def _files(paths: Sequence[str]) -> Tuple[List[str], int]:
@@ -102,26 +189,22 @@ def _files(paths: Sequence[str]) -> Tuple[List[str], int]:
 
 
 def _classify(session: "Session", file: str, top_k: int) -> Result:
+    from runtime.classification import classify
     from runtime.images import open_image
-    from runtime.session import top
 
     start = time.perf_counter()
     image = open_image(file, file)
     try:
-        prepared = session.prepare([image])
-        ready = time.perf_counter()
-        logits = session.run(prepared)
+        return Result(file, classify(session, image, top_k, start))
     except (DataError, ModelError) as error:
         raise type(error)("{}: {}".format(file, error)) from error
-    end = time.perf_counter()
-    predictions = top(logits[0], session.metadata.labels, top_k)
-    return Result(file, predictions, 1e3 * (ready - start), 1e3 * (end - ready))
 
 
 def _show_text(result: Result) -> None:
-    commandline.show(result.file)
-    width = max(len(prediction.label) for prediction in result.predictions)
-    for prediction in result.predictions:
+    file, (predictions, preprocessing_ms, inference_ms) = result
+    commandline.show(file)
+    width = max(len(prediction.label) for prediction in predictions)
+    for prediction in predictions:
         commandline.show(
             "  {:<{}}  {:5.1f} %  {}".format(
                 prediction.label,
@@ -131,64 +214,22 @@ def _show_text(result: Result) -> None:
             ).rstrip()
         )
     commandline.show(
-        "  pre-processing {:.1f} ms, inference {:.1f} ms".format(
-            result.preprocessing_ms, result.inference_ms
-        )
+        "  pre-processing {:.1f} ms, inference {:.1f} ms".format(preprocessing_ms, inference_ms)
     )
 
 
 def _show_json(result: Result) -> None:
-    predictions = [
-        {
-            "label": prediction.label,
-            "class": prediction.class_index,
-            "probability": prediction.probability,
-        }
-        for prediction in result.predictions
-    ]
-    timings = {"preprocessing_ms": result.preprocessing_ms, "inference_ms": result.inference_ms}
-    commandline.show(
-        json.dumps({"file": result.file, "predictions": predictions, "timings": timings})
-    )
+    from runtime.classification import as_json
+
+    commandline.show(json.dumps(dict({"file": result.file}, **as_json(result.classification))))
 
 
-def _benchmark(session: "Session", file: str, runs: int, as_json: bool) -> None:
+def _benchmark(session: "Session", file: str, options: "argparse.Namespace") -> None:
+    from runtime import benchmark
     from runtime.images import open_image
-    from runtime.progress import Progress
 
     prepared = session.prepare([open_image(file, file)])
-    for _ in range(_WARM_UP_RUNS):
-        session.run(prepared)
-    times = []
-    with Progress("benchmark", runs, "run") as progress:
-        for _ in range(runs):
-            start = time.perf_counter()
-            session.run(prepared)
-            times.append(1e3 * (time.perf_counter() - start))
-            progress.advance()
-    figures = _figures(times)
-    if as_json:
-        commandline.show(json.dumps({"benchmark": dict(figures, file=file, runs=runs)}))
-        return
-    commandline.show("{} runs of the network on {}, one image a run:".format(runs, file))
-    commandline.show(
-        "  median {median_ms:.2f} ms, p90 {p90_ms:.2f} ms, p99 {p99_ms:.2f} ms, "
-        "min {min_ms:.2f} ms, {images_per_second:.1f} images/s".format(**figures)
-    )
-
-
-def _figures(times: Sequence[float]) -> Dict[str, float]:
-    """Median, 90th and 99th percentile and minimum of `times` (ms), and the throughput."""
-    import numpy as np
-
-    median, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
-    return {
-        "median_ms": median,
-        "p90_ms": p90,
-        "p99_ms": p99,
-        "min_ms": min(times),
-        "images_per_second": 1e3 * len(times) / sum(times),
-    }
+    benchmark.run(session, prepared, file, options.benchmark, options.json)
 
 
 if __name__ == "__main__":

@@ -41,16 +41,32 @@ class Progress:
             sys.stderr.flush()
 
     def _line(self, seconds: float) -> str:
-        filled = _WIDTH * self._done // self._total
         rate = self._done / seconds if seconds > 0 else 0.0
         left = (self._total - self._done) / rate if rate else 0.0
-        return "{} [{}{}] {}/{} {:.1f} {}s/s, {:d}:{:02d} left".format(
+        done = "{}/{}".format(self._done, self._total)
+        return self._drawing(self._done / self._total, done, rate, left)
+
+    def _drawing(self, share: float, done: str, rate: float, left: float) -> str:
+        filled = int(_WIDTH * share)
+        return "{} [{}{}] {} {:.1f} {}s/s, {:d}:{:02d} left".format(
             self._title,
             "#" * filled,
             "." * (_WIDTH - filled),
-            self._done,
-            self._total,
+            done,
             rate,
             self._unit,
             *divmod(int(left + 0.5), 60),
         )
+
+
+class TimedProgress(Progress):
+    """What is done in a number of seconds: the bar follows the clock, whatever gets done."""
+
+    def __init__(self, title: str, seconds: float, unit: str) -> None:
+        super().__init__(title, 0, unit)
+        self._seconds = seconds
+
+    def _line(self, seconds: float) -> str:
+        share = min(seconds / self._seconds, 1.0)
+        rate = self._done / seconds if seconds > 0 else 0.0
+        return self._drawing(share, str(self._done), rate, (1 - share) * self._seconds)

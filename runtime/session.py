@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from typing import List, NamedTuple, Sequence
 
 import numpy as np
-from PIL import Image
 
 from runtime.arrays import FloatArray
 from runtime.errors import ModelError
+from runtime.images import Picture, as_image
 from runtime.metadata import Metadata
 from runtime.preprocess import batch
 
@@ -54,17 +54,29 @@ class Session(ABC):
             raise ModelError("the model's output is not finite")
         return logits
 
-    def classify(self, images: Sequence[Image.Image], top_k: int = 5) -> List[List[Prediction]]:
-        """The `top_k` most probable classes of each image, best first (all classes, if fewer)."""
+    def classify(self, images: Sequence[Picture], top_k: int = 5) -> List[List[Prediction]]:
+        """The `top_k` most probable classes of each image, best first (all classes, if fewer).
+
+        An image is Pillow's, of any size and mode, or a NumPy array of RGB pixels, uint8 [H, W, 3].
+        Raises DataError for anything else, and ModelError when the network fails.
+        """
         return [top(row, self.metadata.labels, top_k) for row in self.run(self.prepare(images))]
 
-    def prepare(self, images: Sequence[Image.Image]) -> FloatArray:
-        """Images of any size and mode as this model's input, float32 [N, 3, H, W]."""
-        return batch(images, self.metadata)
+    def prepare(self, images: Sequence[Picture]) -> FloatArray:
+        """Images, as `classify` takes them, as this model's input, float32 [N, 3, H, W]."""
+        return batch([as_image(image) for image in images], self.metadata)
 
     def warm_up(self) -> None:
         """Runs a black image once, so that what can only fail in a run fails at load."""
-        self.run(np.zeros((1,) + self.metadata.input_size, dtype=np.float32))
+        try:
+            blank = np.zeros((1,) + self.metadata.input_size, dtype=np.float32)
+        except MemoryError:
+            raise ModelError(
+                "not enough memory for an input of {}x{} pixels".format(
+                    *self.metadata.input_size[1:]
+                )
+            ) from None
+        self.run(blank)
 
     def close(self) -> None:  # noqa: B027 - a backend whose memory Python frees has nothing to do
         """Gives back what the engine holds; the session cannot run any more. May be repeated."""

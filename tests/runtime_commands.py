@@ -54,10 +54,11 @@ def interruptible(
     """A command that SIGINT reaches, as from a terminal, and that outlives no failed test.
 
     What a shell starts in the background ignores SIGINT, and so does all that it starts: the tests
-    would wait for ever there.
+    would wait for ever there. Its output is not buffered here: `communicate` would miss what a
+    `readline` before it had taken into the buffer.
     """
     process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=stderr, env=environment(**variables),
+        arguments, stdout=subprocess.PIPE, stderr=stderr, bufsize=0, env=environment(**variables),
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     with process:

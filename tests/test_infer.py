@@ -3,9 +3,11 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +250,7 @@ def test_a_broken_custom_node_fails_at_load(
         (("m.onnx", "photo.jpg", "--top-k", "-3"), ("--top-k", "'-3'")),
         (("m.onnx", "photo.jpg", "--threads", "two"), ("--threads", "'two'")),
         (("m.onnx", "photo.jpg", "--benchmark", "0"), ("--benchmark", "'0'")),
+        (("m.onnx", "photo.jpg", "--benchmark", "1d"), ("--benchmark", "'1d'", "10min")),
         (("m.onnx", "photo.jpg", "--nonsense"), ("--nonsense",)),
         (("m.onnx", "photo.jpg", "--library", "none.so"), ("none.so", "--library")),
     ],
@@ -261,7 +264,16 @@ def test_bad_usage(
 def test_help(python: Path) -> None:
     result = run(python, "infer.py", "--help")
     assert (result.returncode, result.stderr) == (0, "")
-    for option in ("--top-k", "--json", "--benchmark", "--threads", "--library"):
+    for option in (
+        "--camera",
+        "--video",
+        "--headless",
+        "--top-k",
+        "--json",
+        "--benchmark",
+        "--threads",
+        "--library",
+    ):
         assert option in result.stdout
 
 
@@ -269,13 +281,15 @@ def test_benchmark(python: Path, model: Path, image: Path) -> None:
     result = run(python, "infer.py", model, image, "--benchmark", "25", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     figures = records(result.stdout)[1]["benchmark"]
-    assert figures["runs"] == 25
+    assert (figures["runs"], figures["interrupted"]) == (25, False)
     assert 0 < figures["min_ms"] <= figures["median_ms"] <= figures["p90_ms"] <= figures["p99_ms"]
     assert figures["images_per_second"] <= 1e3 / figures["min_ms"]
     text = run(python, "infer.py", model, image, "--benchmark", "25").stdout.splitlines()
     assert text[-2].startswith("25 runs of the network")
     for word in ("median", "p90", "p99", "min", "images/s"):
         assert word in text[-1]
+    timed = run(python, "infer.py", model, image, "--benchmark", "1s", "--json")
+    assert records(timed.stdout)[1]["benchmark"]["runs"] > 0
 
 
 def test_progress_is_drawn_on_a_terminal_and_removed(
@@ -305,14 +319,91 @@ def test_progress_is_drawn_on_a_terminal_and_removed(
     assert drawn.endswith(b"\r\x1b[K")
 
 
-def test_an_interrupt_ends_it_quietly(python: Path, model: Path, image: Path) -> None:
-    endless = command(python, "infer.py", model, image, "--benchmark", "100000000", "--json")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_benchmark_with_what_was_measured(
+    python: Path, model: Path, image: Path, number: signal.Signals, code: int
+) -> None:
+    endless = command(python, "infer.py", model, image, "--benchmark", "100h", "--json")
     with interruptible(endless, subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        # The benchmark's warm-up follows the first line; only then is there something to tell.
+        wait_for_runs(process.pid)
+        process.send_signal(number)
         rest, errors = process.communicate(timeout=60)
-    assert (process.returncode, rest, errors) == (130, b"", b"")
+    assert (process.returncode, errors) == (code, b"")
+    (record,) = records(rest.decode())
+    assert record["benchmark"]["runs"] > 0
+    assert record["benchmark"]["interrupted"] is True
+
+
+def wait_for_runs(process: int) -> None:
+    """Until a process that does nothing else computes: for a twentieth of a second of its time."""
+
+    def seconds() -> float:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = seconds()
+    while seconds() < before + 0.05:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_list_of_images_quietly(
+    python: Path, model: Path, image: Path, number: signal.Signals, code: int
+) -> None:
+    many = command(python, "infer.py", model, *[image] * 2000, "--json")
+    with interruptible(many, subprocess.PIPE, PYTHONUNBUFFERED="") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (code, b"")
+    # The lines are whole ones, and not all.
+    assert len(records(output.decode())) < 1999
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--json", "--benchmark", "5")])
+def test_a_full_disk_is_one_line(
+    python: Path, model: Path, image: Path, options: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            command(python, "infer.py", model, image, *options),
+            stdout=full, stderr=subprocess.PIPE, encoding="utf-8", timeout=60,
+            env=environment(PYTHONUNBUFFERED=""),
+        )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr == "error: cannot write to the output: No space left on device\n"
+
+
+def test_the_example_is_a_program_of_ones_own(
+    python: Path, model: Path, image: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "runtime").symlink_to(REPOSITORY / "runtime")
+    shutil.copy(REPOSITORY / "runtime" / "example.py", folder / "program.py")
+
+    def program(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [python, folder / "program.py", *arguments],
+            capture_output=True, encoding="utf-8", env=environment(), timeout=60,
+        )  # fmt: skip
+
+    done = program(model, image)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [re.fullmatch(r" *([\d.]+)%  (\w+)", line) for line in done.stdout.splitlines()]
+    (expected,) = records(run(python, "infer.py", model, image, "--json").stdout)
+    assert len(rows) == 3
+    for row, prediction in zip(rows, expected["predictions"][:3], strict=True):
+        assert row is not None
+        assert row[2] == prediction["label"]
+        assert float(row[1]) == pytest.approx(100 * prediction["probability"], abs=0.0501)
+    assert_refused(program(image, image), str(image), "not an ONNX model", code=1)
+    assert_refused(program(model, tmp_path / "none.jpg"), "none.jpg", code=1)
+    assert_refused(program(model), "MODEL IMAGE", code=1)
 
 
 def test_a_closed_pipe_ends_it_quietly(python: Path, model: Path, image: Path) -> None:
