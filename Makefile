@@ -12,6 +12,9 @@ CHECKPOINT ?=
 DATA ?=
 BITS ?= 8
 IMAGE ?=
+DEVICE ?=
+FUZZ ?=
+SECONDS ?= 600
 BACKEND ?= onnxruntime
 PRECISION ?=
 METHOD ?=
@@ -54,7 +57,7 @@ EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors')
 # A photograph that scikit-image carries: Chelsea the cat.
 PHOTO = $(shell $(PY) -c 'import skimage.data, pathlib; print(pathlib.Path(skimage.data.__file__).with_name("chelsea.png"))')
 
-.PHONY: help setup export plugins tensorrt-plugins engine infer validate evaluate calibrate train finetune demo test lint clean bench bench-a57 gpu-occupancy test-gpu bench-gpu no-such-plugins need-IMAGE need-DATA FORCE
+.PHONY: help setup export plugins tensorrt-plugins engine infer validate evaluate calibrate train finetune demo test lint clean bench bench-a57 gpu-occupancy test-gpu bench-gpu bundle deploy fuzz no-such-bundle no-such-plugins need-IMAGE need-DATA need-DEVICE FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +65,7 @@ help:  ## this list
 	@echo "  Variables: MODEL=$(MODEL) TARGET=jetson-nano|portable|standard OUT=$(OUT)"
 	@echo "             BACKEND=onnxruntime|tensorrt PRECISION=fp16|fp32|int8 WORKSPACE=MiB ENGINE_PYTHON=$(ENGINE_PYTHON)"
 	@echo "             METHOD=minmax|percentile|entropy|mse SAMPLES=$(SAMPLES) KEEP_FLOAT=node,... SENSITIVITY=dB INT8=1 MODEL_FILE=$(OUT)/$(MODEL).int8.onnx"
-	@echo "             CHECKPOINT=file IMAGE=file DATA=folder-or-zip BITS=8|16 ARGS=\"more options\" PYTHON=$(PYTHON) PEERS=1"
+	@echo "             CHECKPOINT=file IMAGE=file DEVICE=user@host DATA=folder-or-zip BITS=8|16 ARGS=\"more options\" PYTHON=$(PYTHON) PEERS=1"
 
 setup: $(READY)  ## make .venv with everything that is needed, pinned
 
@@ -112,6 +115,9 @@ $(TENSORRT_LIBRARY): $(GPU_SOURCES)
 	  cmake --build . -- --no-print-directory -j$$(nproc)
 	@touch $@
 
+no-such-bundle:
+	@echo "bundle: TARGET is jetson-nano, or left out; got $(TARGET)" >&2; exit 2
+
 no-such-plugins:
 	@echo "plugins: TARGET is jetson-nano, or left out for this machine; got $(TARGET)" >&2; exit 2
 
@@ -147,6 +153,15 @@ evaluate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## top-1 and top-5 of MODEL over D
 calibrate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## write OUT/MODEL.int8.onnx and its table of ranges, over DATA, a folder or zip (METHOD, SAMPLES, KEEP_FLOAT, SENSITIVITY=dB)
 	@$(PY) -m calibration $(MODEL_FILE) --data "$(DATA)" --samples "$(SAMPLES)" --out $(OUT)/$(basename $(notdir $(MODEL_FILE))).int8.onnx \
 	  $(if $(METHOD),--method "$(METHOD)") $(if $(KEEP_FLOAT),--keep-float "$(KEEP_FLOAT)") $(if $(SENSITIVITY),--sensitivity "$(SENSITIVITY)") $(ARGS)
+
+# The float model, for the device; an integer one that is older is of another.
+bundle: $(if $(SUFFIX),no-such-bundle,$(OUT)/$(MODEL).onnx) $(LIBRARY) $(NANO_LIBRARY)  ## write build/bundles/MODEL-jetson-nano.tar.gz, all that the board needs (DATA for the integer model, if there is none yet)
+	@test -z "$(DATA)" -o $(OUT)/$(MODEL).int8.onnx -nt $(OUT)/$(MODEL).onnx || $(MAKE) --no-print-directory calibrate ARGS=
+	@$(PY) -m device_scripts.bundle $(MODEL) --models "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+
+deploy: need-DEVICE  ## bundle MODEL, copy it to DEVICE=user@host by ssh, install, build, check and time it there; build/reports/deploy/ (ARGS="--port N -o SSH-OPTION --folder DIR")
+	@$(MAKE) --no-print-directory bundle ARGS=
+	@$(PY) -m device_scripts.deploy "$(DEVICE)" build/bundles/$(MODEL)-jetson-nano.tar.gz $(ARGS)
 
 # A step frees and asks for the same memory: kept, it spares a sixth of the time in page faults. And
 # PyTorch's threads, which spin while they wait, keep the adder's from the processor: another sixth.
@@ -186,6 +201,9 @@ need-IMAGE:
 need-DATA:
 	@test -n "$(DATA)" || { echo "set DATA=folder-or-zip (ImageFolder layout: class_name/image)" >&2; exit 2; }
 
+need-DEVICE:
+	@test -n "$(DEVICE)" || { echo "set DEVICE=user@host, the board as ssh knows it" >&2; exit 2; }
+
 FORCE:
 
 demo: $(if $(CHECKPOINT),,export) $(LIBRARY)  ## the whole way: set up, export, build, check against PyTorch, classify a photo
@@ -193,13 +211,21 @@ demo: $(if $(CHECKPOINT),,export) $(LIBRARY)  ## the whole way: set up, export, 
 	@echo
 	@$(PY) runtime/infer.py $(MODEL_FILE) $(PHOTO) --top-k 5
 
-lint: $(READY)  ## ruff and mypy
+# What runs on a Jetson Nano, on its Python 3.6.
+DEVICE_PYTHON := runtime device_scripts/board
+
+lint: $(READY)  ## ruff and mypy; vermin for what runs on a device
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@ls $(DEVICE_PYTHON) >/dev/null
+	@$(VENV)/bin/vermin --quiet --target=3.6- --violations --eval-annotations --no-parse-comments $(DEVICE_PYTHON)
 
 test: lint $(NVIDIA_READY) $(LIBRARY)  ## lint, types and all tests
 	@$(ZIG) $(PY) -m pytest $(ARGS)
+
+fuzz: $(NVIDIA_READY) $(LIBRARY)  ## damaged files for all that reads files: FUZZ="target ..." for some, SECONDS=600 for each; build/fuzz/
+	@$(PY) -m tests.fuzz $(FUZZ) --seconds "$(SECONDS)" $(ARGS)
 
 clean:  ## remove what was built (not .venv)
 	@rm -rf build
