@@ -61,7 +61,9 @@ def test_what_stands_for_nothing_adds_nothing(isa: str) -> None:
 
 def test_sums_beyond_the_codes(isa: str) -> None:
     """Clamped before they become integers; infinities, and NaN that comes of them, too."""
-    case = addition_case((16, 16))
+    # Zero points in the middle: sums of both signs.
+    middle = np.uint8(128)
+    case = replace(addition_case((16, 16)), a_zero_point=middle, b_zero_point=middle)
     for scale in (1e9, 1e37, 3e38):
         huge = np.float32(scale)
         wide = replace(case, a_scale=huge, b_scale=huge, y_scale=np.float32(1))
