@@ -45,14 +45,19 @@ QLinearAddKernel::QLinearAddKernel(const OrtKernelInfo* info)
                              kAdditionInputYZeroPoint}) {
     if (constant(index) == nullptr) return;
   }
-  validate_addition(node_, read_quantization(constant));
+  quantization_ = read_quantization(constant);
+  validate_addition(node_, quantization_);
+  constant_ = true;
 }
 
 void QLinearAddKernel::compute(OrtKernelContext* context) {
   const auto given = [&](size_t index) { return input(context, index); };
-  check_scalar_shapes(node_, given);
-  const AdditionQuantization quantization = read_quantization(given);
-  validate_addition(node_, quantization);
+  AdditionQuantization quantization = quantization_;
+  if (!constant_) {
+    check_scalar_shapes(node_, given);
+    quantization = read_quantization(given);
+    validate_addition(node_, quantization);
+  }
   const OrtValue* a = given(kAdditionInputA);
   const OrtValue* b = given(kAdditionInputB);
   const std::vector<int64_t> shape = addition_shape(node_, tensor_shape(a), tensor_shape(b));

@@ -6,6 +6,7 @@
 
 #include "integer_kernels.h"
 #include "node.h"
+#include "shiftadd/addition.h"
 
 namespace shiftadd {
 namespace ort {
@@ -19,6 +20,10 @@ class QLinearAddKernel : public Node {
   const std::string node_;
   const size_t threads_;
   const cpu::IntegerKernels& kernels_;
+  // Where all of the scalars are initializers, they are checked and read once: a run of a small sum
+  // takes no longer than looking at them.
+  bool constant_ = false;
+  AdditionQuantization quantization_ = {};
 };
 
 }  // namespace ort
