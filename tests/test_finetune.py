@@ -304,7 +304,7 @@ def _finetune(images: Path, out: Path, *options: str) -> subprocess.CompletedPro
 
 
 def test_finetuning_lowers_the_loss_and_resumes(images: Path, tmp_path: Path) -> None:
-    fast = ("--learning-rate", "0.02")
+    fast = ("--learning-rate", "0.01")
     done = _finetune(images, tmp_path, "--epochs", "1", *fast)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "ghostshiftaddnet.fix8"
