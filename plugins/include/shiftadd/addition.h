@@ -23,8 +23,7 @@ enum AdditionInputIndex : size_t {
   kAdditionInputBScale,
   kAdditionInputBZeroPoint,
   kAdditionInputYScale,
-  kAdditionInputYZeroPoint,
-  kAdditionInputCount
+  kAdditionInputYZeroPoint
 };
 
 // A code q of A stands for a_scale * (q - a_zero_point), and so on.

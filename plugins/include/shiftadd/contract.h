@@ -30,8 +30,7 @@ enum IntegerInputIndex : size_t {
   kIntegerInputScale,
   kIntegerInputBias,
   kIntegerInputYScale,
-  kIntegerInputYZeroPoint,
-  kIntegerInputCount
+  kIntegerInputYZeroPoint
 };
 
 enum class OperatorKind { kShiftConv, kAdderConv, kQLinearShiftConv, kQLinearAdderConv };
@@ -46,17 +45,16 @@ inline bool is_integer(OperatorKind kind) {
 
 enum class Activation { kNone, kRelu, kRelu6, kHardswish };
 
-// Where the inputs stand that all of the operators have, and how many inputs there are.
+// Where the inputs stand that all of the convolutions have.
 struct InputPositions {
-  size_t x, w, scale, bias, count;
+  size_t x, w, scale, bias;
 };
 
 inline InputPositions input_positions(OperatorKind kind) {
   if (is_integer(kind)) {
-    return {kIntegerInputX, kIntegerInputW, kIntegerInputScale, kIntegerInputBias,
-            kIntegerInputCount};
+    return {kIntegerInputX, kIntegerInputW, kIntegerInputScale, kIntegerInputBias};
   }
-  return {kInputX, kInputW, kInputScale, kInputBias, kInputCount};
+  return {kInputX, kInputW, kInputScale, kInputBias};
 }
 
 // Order of the axes of an integer operator's X and Y.
