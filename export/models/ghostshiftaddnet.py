@@ -186,6 +186,20 @@ def ghostshiftaddnet_cifar10() -> GhostShiftAddNet:
     return GhostShiftAddNet(rows, stem=32, stem_stride=1, head=512, classes=10)
 
 
+def ghostshiftaddnet_small_cifar10() -> GhostShiftAddNet:
+    """For 32x32 images, 10 classes, in no more terms than the GhostNet beside it."""
+    rows = [
+        Bottleneck(3, 32, 32, 2),
+        Bottleneck(3, 64, 32, 1),
+        Bottleneck(3, 96, 64, 2),
+        Bottleneck(3, 160, 64, 1),
+        Bottleneck(3, 160, 64, 1),
+        Bottleneck(3, 256, 128, 1),
+        Bottleneck(3, 320, 128, 1),
+    ]
+    return GhostShiftAddNet(rows, stem=16, stem_stride=1, head=384, classes=10)
+
+
 def ghostshiftaddnet_imagenet() -> GhostShiftAddNet:
     """For 224x224 images, 1000 classes: GhostNet's stages in half the rows, a third of its size."""
     rows = [

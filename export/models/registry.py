@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from export.models import ghostnet, ghostshiftaddnet
+from export.models import ghostnet, ghostshiftaddnet, resnet
 
 _WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
@@ -70,6 +70,11 @@ _SPECS = (
         "GhostShiftAddNet for 32x32 images, CIFAR-10",
         ghostshiftaddnet.ghostshiftaddnet_cifar10,
     ),
+    _cifar10(
+        "ghostshiftaddnet_small",
+        "GhostShiftAddNet for 32x32 images, CIFAR-10, in a third of the terms",
+        ghostshiftaddnet.ghostshiftaddnet_small_cifar10,
+    ),
     _imagenet(
         "ghostshiftaddnet_imagenet",
         "GhostShiftAddNet for 224x224 images, 1000 classes, untrained",
@@ -84,6 +89,31 @@ _SPECS = (
         "ghostnet",
         "GhostNet 1.0x for 224x224 images, 1000 classes, untrained",
         ghostnet.ghostnet_imagenet,
+    ),
+    _cifar10(
+        "resnet20_cifar10",
+        "ResNet-20 for 32x32 images, CIFAR-10: the yardstick",
+        resnet.resnet20_cifar10,
+    ),
+    _cifar10(
+        "resnet20_shift",
+        "ResNet-20 of shift layers for 32x32 images, CIFAR-10",
+        resnet.resnet20_shift,
+    ),
+    _cifar10(
+        "resnet20_adder",
+        "ResNet-20 of adder layers for 32x32 images, CIFAR-10",
+        resnet.resnet20_adder,
+    ),
+    _cifar10(
+        "resnet20_shiftadd",
+        "ResNet-20 of shift and adder layers for 32x32 images, CIFAR-10",
+        resnet.resnet20_shiftadd,
+    ),
+    _cifar10(
+        "teacher_cifar10",
+        "A wide ResNet for 32x32 images, CIFAR-10, that the others are distilled from",
+        resnet.teacher_cifar10,
     ),
 )
 

@@ -31,7 +31,8 @@ from export.checkpoint import load_model
 from export.models import MODELS, find_model
 from export.training.data import load_images
 from export.training.fixed_point import BITS, FixedPointNetwork
-from export.training.train import Recipe, Trainer, TrainingError, add_recipe_options, run_to_end
+from export.training.recipe import Recipe, TrainingError
+from export.training.train import Trainer, add_recipe_options, run_to_end
 from runtime.commandline import FINE, Parser, leave, show
 from runtime.errors import DataError, one_line
 from runtime.files import replace, sha256
@@ -56,10 +57,12 @@ class FineTuneRecipe(Recipe):
     """
 
     epochs: int = 3
+    batch_size: int = 128
     learning_rate: float = 0.001
     warmup_epochs: float = 0.1
-    small_share: float = 0.0
-    closing_epochs: int = 0
+    cutout: int = 0
+    averaging: float = 0.0
+    teacher: str = ""
     bits: int = 8
     limit: int = 0
 
@@ -68,6 +71,7 @@ class FineTuner(Trainer):
     """One fine-tuning run, resumable after every epoch; its files are in out/<name>.fix<bits>."""
 
     recipe: FineTuneRecipe
+    graphed = False  # the ranges move on the CPU
 
     def __init__(
         self,
@@ -112,7 +116,7 @@ class FineTuner(Trainer):
 
     def _held_out_images(self) -> tuple[Tensor, Tensor]:
         part = torch.from_numpy(self.held_out)
-        return self.images[part], self.labels[part]
+        return self.images[part.to(self.device)], self.labels[part.to(self.device)]
 
     def _limited(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         recipe = self.recipe
