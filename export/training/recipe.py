@@ -35,11 +35,11 @@ class Recipe:
         held_out: training images that are kept aside to look on by.
     """
 
-    epochs: int = 120
-    batch_size: int = 256
-    learning_rate: float = 0.4
-    adder_rate: float = 0.6
-    warmup_epochs: float = 3.0
+    epochs: int = 110
+    batch_size: int = 512
+    learning_rate: float = 0.5
+    adder_rate: float = 0.8
+    warmup_epochs: float = 4.0
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
@@ -48,7 +48,7 @@ class Recipe:
     closing_epochs: int = 0
     closing_rate: float = 0.02
     cutout: int = 8
-    averaging: float = 0.998
+    averaging: float = 0.996
     teacher: str = "teacher_cifar10"
     distillation: float = 0.9
     temperature: float = 4.0
@@ -107,7 +107,7 @@ class Recipe:
         return self.epochs + self.closing_epochs
 
 
-_TEACHER = Recipe(epochs=60, label_smoothing=0.0, teacher="", distillation=0.0)
+_TEACHER = Recipe(epochs=70, label_smoothing=0.0, teacher="", distillation=0.0)
 
 _RECIPES = {"teacher_cifar10": _TEACHER}
 

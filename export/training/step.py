@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from export.training.precision import Precision
-from runtime.commandline import remark
 
 Loss = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 """Of logits [N, classes], labels [N] and, of a student, the teacher's logits [N, classes]."""
@@ -42,18 +41,12 @@ class Step:
 class GraphedStep(Step):
     """The same through a CUDA graph: hundreds of kernels are launched as one.
 
-    The network is compiled, which fuses what lies between its convolutions. The graph is recorded
-    at the first batch, and again for batches of other shapes. Recording runs the network a few
-    times more, which moves the BatchNorms' running statistics; they are put back.
+    The graph is recorded at the first batch, and again for batches of other shapes. Recording runs
+    the network a few times more, which moves the BatchNorms' running statistics; they are put back.
     """
 
-    def __init__(
-        self, network: nn.Module, loss: Loss, precision: Precision, compiled: bool = True
-    ) -> None:
+    def __init__(self, network: nn.Module, loss: Loss, precision: Precision) -> None:
         super().__init__(network, loss, precision)
-        self._plain = network
-        if compiled:
-            self._network = torch.compile(network, dynamic=False)
         self._graph: Any = None
         self._inputs: list[Tensor] = []
         self._out = torch.empty(0)
@@ -68,18 +61,7 @@ class GraphedStep(Step):
         return self._out
 
     def _record(self, given: list[Tensor]) -> None:
-        try:
-            self._capture(given)
-        # What the compiler cannot do, of whatever kind, PyTorch does without it.
-        except Exception as error:
-            if self._network is self._plain:
-                raise
-            remark(f"torch.compile is left out, since it failed: {type(error).__name__}: {error}")
-            self._network = self._plain
-            self._capture(given)
-
-    def _capture(self, given: list[Tensor]) -> None:
-        kept = {name: buffer.clone() for name, buffer in self._plain.named_buffers()}
+        kept = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
         self._graph = None
         self._inputs = [t.clone() for t in given]
         inputs, labels, *taught = self._inputs
@@ -97,5 +79,5 @@ class GraphedStep(Step):
             self._out = self._run(*arguments)
         self._graph = graph
         with torch.no_grad():
-            for name, buffer in self._plain.named_buffers():
+            for name, buffer in self._network.named_buffers():
                 buffer.copy_(kept[name])

@@ -114,7 +114,6 @@ class Trainer:
     """One training run, resumable after every epoch and within one."""
 
     graphed = True  # whether a step on a GPU is recorded as a CUDA graph
-    compiled = True  # whether torch.compile makes what is recorded
 
     def __init__(
         self,
@@ -353,7 +352,7 @@ class Trainer:
     def _make_step(self) -> Step:
         loss = partial(loss_of, self.recipe)
         if self.graphed and self.device == "cuda":
-            return GraphedStep(self.network, loss, self.precision, self.compiled)
+            return GraphedStep(self.network, loss, self.precision)
         return Step(self.network, loss, self.precision)
 
     def _batches(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
@@ -385,7 +384,8 @@ class Trainer:
         if self.teacher is None or self.teacher_cache is None:
             return None
         recipe = self.recipe
-        facts = (self.teacher.digest, recipe.seed, recipe.cutout, len(plan), recipe.epochs)
+        shifts = self.epoch < recipe.epochs
+        facts = (self.teacher.digest, recipe.seed, recipe.cutout, recipe.held_out, len(plan), shifts)
         file = cache_file(
             self.teacher_cache, hashlib.sha256(repr(facts).encode()).hexdigest()[:16], self.epoch
         )
