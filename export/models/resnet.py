@@ -31,9 +31,7 @@ def convolution(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
 ) -> nn.Module:
     """A "same"-padded convolution without a bias."""
-    return nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False
-    )
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
 
 
 def adder(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Module:
@@ -138,9 +136,7 @@ def resnet20_shift() -> ResNet:
 
 def resnet20_adder() -> ResNet:
     """ResNet-20 of adder layers; stem and classifier stay convolutions, as AdderNet's do."""
-    return ResNet(
-        adder, convolution, _dense_classifier, stem=16, widths=_RESNET20_WIDTHS, blocks=3
-    )
+    return ResNet(adder, convolution, _dense_classifier, stem=16, widths=_RESNET20_WIDTHS, blocks=3)
 
 
 def resnet20_shiftadd() -> ResNet:

@@ -31,8 +31,6 @@ def _triton_serves(*tensors: Tensor) -> bool:
     return fit and len({t.device for t in tensors}) == 1 and _has_triton()
 
 
-# As operators of the dispatcher, which torch.compile takes as they are and does not look into.
-@torch.library.custom_op("shiftadd::adder_matrix", mutates_args=())
 def _forward(x: Tensor, w: Tensor) -> Tensor:
     if native.serves(x, w):
         return native.adder_forward(x, w)
@@ -44,7 +42,6 @@ def _forward(x: Tensor, w: Tensor) -> Tensor:
     return -torch.cdist(x, w, p=1.0)
 
 
-@torch.library.custom_op("shiftadd::adder_matrix_input_grad", mutates_args=())
 def _input_grad(x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
     if native.serves(x, w, grad):
         return native.adder_input_grad(x, w, grad)
@@ -58,16 +55,6 @@ def _input_grad(x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
         for part, g in zip(x.split(rows), grad.split(rows), strict=True)
     ]
     return torch.cat(parts)
-
-
-@_forward.register_fake
-def _forward_shape(x: Tensor, w: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], w.shape[0])
-
-
-@_input_grad.register_fake
-def _input_grad_shape(x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
-    return x.new_empty(x.shape)
 
 
 class _AdderMatrix(torch.autograd.Function):

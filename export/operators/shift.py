@@ -134,7 +134,7 @@ class ShiftConv2d(ConvLayer):
         """The weights as they act: float32 [M, C/g, kH, kW], each 0 or +-2^-p."""
         if self.mode == "q":
             if self.training and _triton_serves(self.weight):
-                acting: Tensor = _RoundedOnGpu.apply(self.weight, self.min_exponent, self.span)  # type: ignore[no-untyped-call]
+                acting: Tensor = _RoundedOnGpu.apply(self.weight, self.min_exponent, self.span)
                 return acting
             rounded = round_to_power_of_two(self.weight, self.min_exponent, span=self.span)
             return _straight_through(rounded, self.weight)

@@ -139,9 +139,7 @@ def augment(padded: Tensor, plan: Plan) -> Tensor:
     size = padded.shape[1] - 2 * _CROP_PADDING
     along = torch.arange(size, device=padded.device)
     rows = plan.rows[:, None] + along
-    columns = plan.columns[:, None] + torch.where(
-        plan.mirrored[:, None], size - 1 - along, along
-    )
+    columns = plan.columns[:, None] + torch.where(plan.mirrored[:, None], size - 1 - along, along)
     return padded[plan.chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 

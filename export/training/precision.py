@@ -24,9 +24,14 @@ class Precision:
         """bfloat16 on GPUs that compute in it (compute capability 8.0), else float32."""
         return cls(device, device == "cuda" and torch.cuda.get_device_capability() >= (8, 0))
 
-    @property
-    def name(self) -> str:
-        return "bfloat16 and float32" if self.mixed else "float32"
+    def machine(self) -> str:
+        """What trains, in words: processor, precision and PyTorch's version."""
+        if self.device == "cuda":
+            where = f"one {torch.cuda.get_device_name()}"
+        else:
+            where = f"{torch.get_num_threads()} CPU threads"
+        computed = "bfloat16, adders in float32" if self.mixed else "float32"
+        return f"{where} ({computed}; PyTorch {torch.__version__})"
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """To run a network in."""

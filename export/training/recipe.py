@@ -35,7 +35,7 @@ class Recipe:
         held_out: training images that are kept aside to look on by.
     """
 
-    epochs: int = 110
+    epochs: int = 86
     batch_size: int = 512
     learning_rate: float = 0.5
     adder_rate: float = 0.8
@@ -84,7 +84,10 @@ class Recipe:
         }
         return [
             *((name, 0 <= getattr(self, name) <= 1, "from 0 to 1") for name in shares),
-            *((name, 0 <= getattr(self, name) < 1, "at least 0, and less than 1") for name in below_one),
+            *(
+                (name, 0 <= getattr(self, name) < 1, "at least 0, and less than 1")
+                for name in below_one
+            ),
             *(
                 (name, least <= getattr(self, name) < math.inf, f"a number of at least {least}")
                 for name, least in at_least.items()

@@ -34,7 +34,7 @@ class Step:
         with self._precision.autocast():
             logits = self._network(inputs)
         loss = self._loss(logits, labels, taught)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.detach()
 
 

@@ -35,7 +35,7 @@ from tqdm import tqdm
 from export.checkpoint import load_model
 from export.models import MODELS, find_model
 from export.operators import AdderConv2d
-from export.training.average import WeightAverage
+from export.training.average import WeightAverage, refresh_statistics
 from export.training.data import (
     Normalize,
     Plan,
@@ -56,6 +56,9 @@ from runtime.files import replace
 from runtime.signals import StopRequest
 
 _SETTLING_IMAGES = 12_800  # a hundred batches of 128
+
+# Enough for a look at the averaged weights between epochs.
+_GLANCE_IMAGES = 1024
 
 # A checkpoint is written after an epoch, but not more often than this.
 _SAVE_SECONDS = 20.0
@@ -83,9 +86,22 @@ def load_training_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
+def describe(model: nn.Module) -> str:
+    """Every module with its settings, by which one network is told from another.
+
+    In words of our own for BatchNorms, since PyTorch's differ from one version to the next.
+    """
+    lines = []
+    for name, module in model.named_modules():
+        norm = isinstance(module, nn.BatchNorm2d)
+        settings = f"{module.num_features}, eps={module.eps}" if norm else module.extra_repr()
+        lines.append(f"{name}: {type(module).__name__}({settings})")
+    return "\n".join(lines)
+
+
 def restore(model: nn.Module, state: dict[str, Any], checkpoint: Path) -> None:
     """Puts a training's weights into `model`; TrainingError where they are another network's."""
-    if state.get("network") != repr(model):
+    if state.get("network") != describe(model):
         raise TrainingError(f"{checkpoint}: of another network, or of an earlier version of it")
     model.load_state_dict(state["model"])
 
@@ -228,8 +244,9 @@ class Trainer:
                 "random": torch.get_rng_state(),
                 "recipe": dataclasses.asdict(self.recipe),
                 "teacher": self.teacher.digest if self.teacher else "",
-                "network": repr(self.model),
+                "network": describe(self.model),
                 "settled": self.settled,
+                "machine": self.precision.machine(),
                 **more,
             },
             buffer,
@@ -265,7 +282,6 @@ class Trainer:
             log.write(json.dumps(record) + "\n")
         print(json.dumps(record), flush=True)
 
-    @torch.no_grad()
     def settle(self) -> None:
         """Takes the averaged weights, and the BatchNorms' statistics over images as they will be.
 
@@ -274,22 +290,17 @@ class Trainer:
         """
         if self.average is not None:
             self.model.load_state_dict(self.average.network.state_dict())
-        norms = [m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean over all batches from here
-        self.model.train()
-        size = self.recipe.batch_size
-        count = min(_SETTLING_IMAGES, len(self.train_set)) // size * size  # equal batches
-        chosen = torch.from_numpy(self.train_set[:count]).to(self.device)
-        for part in tqdm(chosen.split(size), desc="BatchNorm statistics"):
-            self.model(self._inputs(self.images[part], None))
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        parts = self._settling_inputs(_SETTLING_IMAGES, self.recipe.batch_size)
+        refresh_statistics(self.model, tqdm(parts, desc="BatchNorm statistics"))
         self.average, self.settled = None, True
         self.save()
         print(json.dumps({"settled_held_out_top1": round(self.accuracy(self.held_out), 4)}))
+
+    def _settling_inputs(self, most: int, size: int) -> Iterator[Tensor]:
+        """Batches of `size` of the first training images, at most `most`, unaugmented."""
+        count = min(most, len(self.train_set)) // size * size
+        chosen = torch.from_numpy(self.train_set[:count]).to(self.device)
+        return (self._inputs(self.images[part], None) for part in chosen.split(size))
 
     def _train_epoch(self) -> float:
         """Trains to the end of the epoch that has begun; its mean loss."""
@@ -385,7 +396,14 @@ class Trainer:
             return None
         recipe = self.recipe
         shifts = self.epoch < recipe.epochs
-        facts = (self.teacher.digest, recipe.seed, recipe.cutout, recipe.held_out, len(plan), shifts)
+        facts = (
+            self.teacher.digest,
+            recipe.seed,
+            recipe.cutout,
+            recipe.held_out,
+            len(plan),
+            shifts,
+        )
         file = cache_file(
             self.teacher_cache, hashlib.sha256(repr(facts).encode()).hexdigest()[:16], self.epoch
         )
@@ -406,6 +424,9 @@ class Trainer:
 
     def accuracy(self, chosen: NDArray[np.int64]) -> float:
         """Top-1 of the averaged weights over these images of the set, unaugmented."""
+        if self.average is not None:
+            size = min(_GLANCE_IMAGES, len(self.train_set))
+            refresh_statistics(self.average.network, self._settling_inputs(size, size))
         part = torch.from_numpy(chosen).to(self.device)
         return self.top1(self.images[part], self.labels[part])
 
@@ -414,7 +435,8 @@ class Trainer:
         """Top-1 of the averaged weights over uint8 images [N,H,W,3] and labels [N]."""
         network = self.network.eval() if self.average is None else self.average.network
         right = torch.zeros((), dtype=torch.int64, device=self.device)
-        parts = list(zip(images.split(500), labels.split(500), strict=True))
+        size = 1000 if self.device == "cuda" else 500
+        parts = list(zip(images.split(size), labels.split(size), strict=True))
         for part, expected in tqdm(parts, desc="top-1", leave=False, delay=5):
             logits = network(self._inputs(part, None))
             right += (logits.argmax(1) == expected).sum()
