@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,12 @@ _CHUNK_ELEMENTS = 1 << 24
 
 ADAPTIVE_RATE = 0.2
 """eta of AdderNet's adaptive learning rate (arXiv 1912.13200, eq. 12; 0.2 in the authors' code)."""
+
+reduce_gradient: Callable[[Tensor], object] | None = None
+"""Adds the weight's gradients of other processes to this one's, in place, before it is rescaled.
+
+The adaptive rate is not linear: that of a batch's parts is not a part of the batch's.
+"""
 
 
 @functools.lru_cache(maxsize=1)
@@ -74,6 +81,8 @@ class _AdderMatrix(torch.autograd.Function):
         # The gradient is x - w rather than its sign, so the sum over the rows is a matrix product.
         grad_w = torch.addmm(w * -grad.sum(0).unsqueeze(1), grad.t(), x)
         if ctx.eta is not None:
+            if reduce_gradient is not None:
+                reduce_gradient(grad_w)
             norm = grad_w.norm().clamp_min(torch.finfo(grad_w.dtype).tiny)
             grad_w = grad_w * (ctx.eta * grad_w.numel() ** 0.5 / norm)
         return grad_x, grad_w, None

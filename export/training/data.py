@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -97,11 +98,15 @@ class Plan:
 
     def part(self, start: int, end: int) -> Plan:
         """The images start .. end-1 of it."""
-        return Plan(*(tensor[start:end] for tensor in self._tensors()))
+        return self.each(lambda tensor: tensor[start:end])
 
     def to(self, device: str) -> Plan:
         """The same on another device."""
-        return Plan(*(tensor.to(device) for tensor in self._tensors()))
+        return self.each(lambda tensor: tensor.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Plan:
+        """The plan whose tensors are these, changed."""
+        return Plan(*(change(tensor) for tensor in self._tensors()))
 
     def _tensors(self) -> list[Tensor]:
         return [getattr(self, field.name) for field in dataclasses.fields(self)]

@@ -142,7 +142,8 @@ class FineTuner(Trainer):
             self.before = self._measure("before")
         after = None
         if self.recipe.epochs > 0:
-            self._train()
+            with self.stop:
+                self._train()
             after = self._measure_best()
         self._report(after)
 
@@ -153,16 +154,22 @@ class FineTuner(Trainer):
         while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
             loss = self._train_epoch()
+            if self.stopping:
+                return
             self.epoch += 1
             accuracy = self._keep_if_best()
-            self._save_checkpoint(
-                start=self.start,
-                before=self.before,
-                best=self.best,
-                best_epoch=self.best_epoch,
-                ranges=self.network.ranges(),
-            )
+            self.save()
             self._log(loss, accuracy, time.perf_counter() - started)
+
+    def save(self) -> None:
+        """Writes the checkpoint; the weights are written where they are the best so far."""
+        self._save_checkpoint(
+            start=self.start,
+            before=self.before,
+            best=self.best,
+            best_epoch=self.best_epoch,
+            ranges=self.network.ranges(),
+        )
 
     def _keep_if_best(self) -> float:
         accuracy = self.accuracy(self.held_out)

@@ -8,7 +8,8 @@ result. The defaults are those that the network's shipped weights were trained b
 of the training set is for looking on; the test set is not read here.
 
 Training goes on from its last checkpoint, which SIGTERM and the interrupt key have it write, too.
-On a GPU the images stay there, convolutions are computed in bfloat16 and a step is one CUDA graph.
+Several processes share each batch (see export.training.distributed). On a GPU the images stay
+there, convolutions are computed in bfloat16 and a step is one CUDA graph.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from export.checkpoint import load_model
@@ -47,13 +49,15 @@ from export.training.data import (
     split,
 )
 from export.training.distill import Teacher, cache_file, loss_of
+from export.training.distributed import ALONE, Processes, synchronise
+from export.training.plot import plot_log
 from export.training.precision import Precision
 from export.training.recipe import Recipe, TrainingError, recipe_for
 from export.training.step import GraphedStep, Step
 from runtime.commandline import FINE, Parser, leave
 from runtime.errors import DataError, one_line, reason
 from runtime.files import replace
-from runtime.signals import StopRequest
+from runtime.signals import StopRequest, Terminated
 
 _SETTLING_IMAGES = 12_800  # a hundred batches of 128
 
@@ -139,7 +143,9 @@ class Trainer:
         recipe: Recipe,
         weights: Path | None = None,
         teacher_cache: Path | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes, self.teacher_cache = processes, teacher_cache
         self.spec = find_model(name)
         self.recipe = recipe
         self.out = out / name
@@ -150,12 +156,11 @@ class Trainer:
         start = self.spec.build() if weights is None else load_model(name, weights)[0]
         self.model = start.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = self.model  # what is run; a derived class may run the model otherwise
+        self.network = self._spread()  # what is run; a derived class may run the model otherwise
         self.average = WeightAverage(self.model, recipe.averaging) if recipe.averaging else None
         self.teacher = (
             Teacher(recipe.teacher, self.spec.labels, self.precision) if recipe.teacher else None
         )
-        self.teacher_cache = teacher_cache
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.model, recipe),
             lr=recipe.learning_rate,
@@ -167,8 +172,23 @@ class Trainer:
         self.epoch, self.step = 0, 0
         self.losses: list[float] = []
         self.settled = False
+        self.stop, self.stopping = StopRequest(), False
         self._saved_at = -math.inf
         self._step: Step | None = None
+
+    def _spread(self) -> nn.Module:
+        """The network as several processes run it, if there are several."""
+        count, size = self.processes.count, self.recipe.batch_size
+        if count == 1:
+            return self.model
+        if size % count or self.teacher_cache is not None:
+            raise TrainingError(
+                f"{count} processes: --batch-size {size} has to be a multiple of that, and "
+                "--teacher-cache left out"
+            )
+        self.graphed = False
+        synchronise(self.model)
+        return DistributedDataParallel(self.model, broadcast_buffers=False)
 
     def _load_data(self, data: Path) -> None:
         recipe = self.recipe
@@ -226,8 +246,9 @@ class Trainer:
 
     def save(self) -> None:
         """Writes checkpoint and weights, each aside first: an interruption leaves the old ones."""
-        self._save_checkpoint()
-        self._save_weights()
+        if self.processes.leads:
+            self._save_checkpoint()
+            self._save_weights()
 
     def _save_checkpoint(self, **more: Any) -> None:
         average = self.average
@@ -259,10 +280,22 @@ class Trainer:
         replace(self.out / "model.safetensors", save(weights), "weights")
 
     def run(self) -> None:
-        """Trains to the recipe's last epoch."""
+        """Trains to the recipe's last epoch.
+
+        Raises KeyboardInterrupt or Terminated where a signal asked for the end; a checkpoint has
+        been written then.
+        """
+        with self.stop:
+            self._run()
+        if self.stopping:  # another process got the signal
+            raise Terminated
+
+    def _run(self) -> None:
         while self.epoch < self.recipe.all_epochs:
             started = time.perf_counter()
             loss = self._train_epoch()
+            if self.stopping:
+                return
             self.epoch += 1
             last = self.epoch == self.recipe.all_epochs
             if last or time.monotonic() - self._saved_at >= _SAVE_SECONDS:
@@ -270,6 +303,8 @@ class Trainer:
             self._log(loss, self.accuracy(self.held_out), time.perf_counter() - started)
         if not self.settled:
             self.settle()
+        if self.processes.leads and self._log_file.exists():
+            plot_log(self._log_file)
 
     def _log(self, loss: float, accuracy: float, seconds: float) -> None:
         record = {
@@ -278,9 +313,10 @@ class Trainer:
             "held_out_top1": round(accuracy, 4),
             "seconds": round(seconds, 1),
         }
-        with self._log_file.open("a") as log:
-            log.write(json.dumps(record) + "\n")
-        print(json.dumps(record), flush=True)
+        if self.processes.leads:
+            with self._log_file.open("a") as log:
+                log.write(json.dumps(record) + "\n")
+            print(json.dumps(record), flush=True)
 
     def settle(self) -> None:
         """Takes the averaged weights, and the BatchNorms' statistics over images as they will be.
@@ -294,7 +330,9 @@ class Trainer:
         refresh_statistics(self.model, tqdm(parts, desc="BatchNorm statistics"))
         self.average, self.settled = None, True
         self.save()
-        print(json.dumps({"settled_held_out_top1": round(self.accuracy(self.held_out), 4)}))
+        accuracy = self.accuracy(self.held_out)
+        if self.processes.leads:
+            print(json.dumps({"settled_held_out_top1": round(accuracy, 4)}), flush=True)
 
     def _settling_inputs(self, most: int, size: int) -> Iterator[Tensor]:
         """Batches of `size` of the first training images, at most `most`, unaugmented."""
@@ -303,7 +341,10 @@ class Trainer:
         return (self._inputs(self.images[part], None) for part in chosen.split(size))
 
     def _train_epoch(self) -> float:
-        """Trains to the end of the epoch that has begun; its mean loss."""
+        """Trains to the end of the epoch that has begun; its mean loss.
+
+        Ends early, with a checkpoint written and `stopping` true, where that was asked for.
+        """
         recipe = self.recipe
         plan = draw_plan(
             self.train_set,
@@ -314,6 +355,7 @@ class Trainer:
         )
         steps = len(plan) // recipe.batch_size
         plan = plan.part(0, steps * recipe.batch_size).to(self.device)
+        plan = plan.each(lambda images: self.processes.part(images, recipe.batch_size))
         self.network.train()
         fresh: list[Tensor] = []
         bar = tqdm(
@@ -322,26 +364,27 @@ class Trainer:
             total=steps,
             desc=f"epoch {self.epoch + 1}/{recipe.all_epochs}",
             mininterval=10,
+            disable=not self.processes.leads,
         )
-        with StopRequest() as stop:
-            for batch in bar:
-                for group in self.optimizer.param_groups:
-                    rate = recipe.rate_at(self.epoch + self.step / steps)
-                    group["lr"] = rate * group["scale"]
-                fresh.append(self._learn(*batch))
-                self.step += 1
-                if stop.requested or self.step % _LOOK_STEPS == 0 or self.step == steps:
-                    self._look(fresh)
-                if stop.requested and self.step < steps:
-                    self.save()
-                    break
+        for batch in bar:
+            for group in self.optimizer.param_groups:
+                rate = recipe.rate_at(self.epoch + self.step / steps)
+                group["lr"] = rate * group["scale"]
+            fresh.append(self._learn(*batch))
+            self.step += 1
+            self.stopping = self.processes.any(self.stop.requested, self.device)
+            if self.stopping or self.step % _LOOK_STEPS == 0 or self.step == steps:
+                self._look(fresh)
+            if self.stopping:
+                self.save()
+                return math.nan
         mean = math.fsum(self.losses) / len(self.losses)
         self.step, self.losses = 0, []
         return mean
 
     def _look(self, fresh: list[Tensor]) -> None:
         """Moves losses from the GPU to `losses`; TrainingError where one is not finite."""
-        values = torch.stack(fresh).tolist()
+        values = self.processes.mean(torch.stack(fresh)).tolist()
         fresh.clear()
         for value in values:
             if not math.isfinite(value):
@@ -369,7 +412,7 @@ class Trainer:
     def _batches(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """The batches of an epoch from the current step on: inputs, labels, teacher's logits."""
         recipe = self.recipe
-        size = recipe.batch_size
+        size = recipe.batch_size // self.processes.count
         small = self.epoch < recipe.small_share * recipe.epochs
         taught = self._taught(plan)
         at_once = size * (_GPU_BATCHES if self.device == "cuda" else 1)
@@ -494,13 +537,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.pop(key) for key in ("data", "out", "weights", "teacher_cache")
     )
     del arguments["model"]
+    processes = Processes.start()
     try:
-        trainer = Trainer(name, data, out, Recipe(**arguments), weights, cache)
+        trainer = Trainer(name, data, out, Recipe(**arguments), weights, cache, processes)
         trainer.resume()
-    # The optimizer and the random numbers refuse what cannot be: a negative rate or seed.
+        run_to_end(trainer)
+    # The optimizer refuses what cannot be: Nesterov's momentum of 0.
     except ValueError as error:
         raise TrainingError(one_line(error)) from error
-    run_to_end(trainer)
+    finally:
+        processes.end()
     return FINE
 
 
