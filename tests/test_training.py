@@ -35,6 +35,7 @@ from export.training.train import describe
 from export.validation.reference import float64_copy
 
 from .conftest import REPOSITORY
+from .training_child import tiny_network
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(images: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "export.training.train", "ghostshiftaddnet"]
+    command = [sys.executable, "-m", "tests.training_child"]
     command += ["--data", str(images), "--out", str(out), "--batch-size", "16", "--held-out", "8"]
-    command += ["--teacher", ""]
     return subprocess.run(
         [*command, *options], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -62,7 +62,7 @@ def _train(images: Path, out: Path, *options: str) -> subprocess.CompletedProces
 def test_training_resumes_where_it_stopped(images: Path, tmp_path: Path) -> None:
     done = _train(images, tmp_path, "--epochs", "1")
     assert done.returncode == 0, done.stderr
-    run = tmp_path / "ghostshiftaddnet"
+    run = tmp_path / "tiny"
     first = load_file(run / "model.safetensors")
 
     state = torch.load(run / "checkpoint.pt", weights_only=True)
@@ -84,20 +84,19 @@ def test_training_resumes_where_it_stopped(images: Path, tmp_path: Path) -> None
 def test_training_starts_from_given_weights(images: Path, tmp_path: Path) -> None:
     weights = tmp_path / "start.safetensors"
     torch.manual_seed(7)
-    start = find_model("ghostshiftaddnet").build().state_dict()
+    start = tiny_network().state_dict()
     save_file(start, weights)
     still = ("--epochs", "1", "--learning-rate", "0", "--weights", str(weights))
     done = _train(images, tmp_path, *still)
     assert done.returncode == 0, done.stderr
-    end = load_file(tmp_path / "ghostshiftaddnet" / "model.safetensors")
+    end = load_file(tmp_path / "tiny" / "model.safetensors")
     assert torch.equal(start["head.0.weight"], end["head.0.weight"])
     assert not torch.equal(start["head.1.running_mean"], end["head.1.running_mean"])
 
 
 def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path) -> None:
     weights = tmp_path / "start.safetensors"
-    spec = find_model("ghostshiftaddnet")
-    network = spec.build()
+    network = tiny_network()
     save_file(network.state_dict(), weights)
     # Rounds its shift weights where float32 does.
     start = float64_copy(network).train()
@@ -105,7 +104,7 @@ def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path
         images, tmp_path, "--epochs", "1", "--learning-rate", "0", "--weights", str(weights)
     )
     assert done.returncode == 0, done.stderr
-    end = load_file(tmp_path / "ghostshiftaddnet" / "model.safetensors")
+    end = load_file(tmp_path / "tiny" / "model.safetensors")
 
     pixels, _, _ = load_images(images, 32)
     train_set, _ = split(len(pixels), 8, Recipe().seed)
@@ -117,7 +116,7 @@ def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path
         )
     with torch.no_grad():
         for batch in np.split(train_set, 2):  # of the 16 that _train asks for
-            start(Normalize(spec.mean, spec.std)(pixels[batch]).double())
+            start(Normalize((0.5,) * 3, (0.5,) * 3)(pixels[batch]).double())
     for name in norms:
         means = torch.stack([x.mean((0, 2, 3)) for x in seen[name]]).mean(0)
         variances = torch.stack([x.var((0, 2, 3)) for x in seen[name]]).mean(0)
@@ -134,6 +133,17 @@ def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path
         (("--batch-size", "64"), ("32 images to train on", "batch of 64")),
         (("--momentum", "0"), ("momentum",)),
         (("--epochs", "many"), ("--epochs", "'many'")),
+        (("--batch-size", "0"), ("--batch-size 0", "at least 1")),
+        (("--held-out", "0"), ("--held-out 0", "at least 1")),
+        (("--seed", "-1"), ("--seed -1", "at least 0")),
+        (("--learning-rate", "-1"), ("--learning-rate -1", "at least 0")),
+        (("--learning-rate", "nan"), ("--learning-rate nan", "at least 0")),
+        (("--small-size", "0"), ("--small-size 0", "at least 1")),
+        (("--label-smoothing", "2"), ("--label-smoothing 2", "from 0 to 1")),
+        (("--temperature", "0"), ("--temperature 0", "greater than 0")),
+        (("--averaging", "1"), ("--averaging 1", "less than 1")),
+        (("--teacher", "nobody"), ("--teacher nobody", "known models: ", "resnet20_cifar10")),
+        (("--teacher", "ghostnet"), ("--teacher ghostnet", "its classes")),
     ],
 )
 def test_settings_that_cannot_work_are_one_line(
@@ -147,7 +157,7 @@ def test_settings_that_cannot_work_are_one_line(
 
 
 def test_unreadable_checkpoint_is_one_line(images: Path, tmp_path: Path) -> None:
-    run = tmp_path / "ghostshiftaddnet"
+    run = tmp_path / "tiny"
     run.mkdir()
     (run / "checkpoint.pt").write_bytes(b"nothing of the kind")
     done = _train(images, tmp_path)

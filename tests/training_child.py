@@ -18,7 +18,7 @@ from export.models.registry import CIFAR10_LABELS
 from export.training import train
 from runtime.commandline import leave
 
-SIZE = 16
+SIZE = 32
 
 
 def tiny_network() -> GhostShiftAddNet:
