@@ -51,10 +51,12 @@ class ModelSpec:
     weights: Path | None
 
 
-def _cifar10(name: str, summary: str, build: Callable[[], nn.Module]) -> ModelSpec:
+def _cifar10(
+    name: str, summary: str, build: Callable[[], nn.Module], shipped: bool = True
+) -> ModelSpec:
     # Mean and deviation of the 50,000 training images.
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    weights = _WEIGHTS / f"{name}.safetensors"
+    weights = _WEIGHTS / f"{name}.safetensors" if shipped else None
     return ModelSpec(name, summary, build, (3, 32, 32), 32, mean, std, CIFAR10_LABELS, weights)
 
 
@@ -97,18 +99,21 @@ _SPECS = (
     ),
     _cifar10(
         "resnet20_shift",
-        "ResNet-20 of shift layers for 32x32 images, CIFAR-10",
+        "ResNet-20 of shift layers for 32x32 images, CIFAR-10, untrained",
         resnet.resnet20_shift,
+        shipped=False,
     ),
     _cifar10(
         "resnet20_adder",
-        "ResNet-20 of adder layers for 32x32 images, CIFAR-10",
+        "ResNet-20 of adder layers for 32x32 images, CIFAR-10, untrained",
         resnet.resnet20_adder,
+        shipped=False,
     ),
     _cifar10(
         "resnet20_shiftadd",
-        "ResNet-20 of shift and adder layers for 32x32 images, CIFAR-10",
+        "ResNet-20 of shift and adder layers for 32x32 images, CIFAR-10, untrained",
         resnet.resnet20_shiftadd,
+        shipped=False,
     ),
     _cifar10(
         "teacher_cifar10",

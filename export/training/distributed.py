@@ -72,7 +72,8 @@ class Processes:
         if self.count == 1:
             return images
         batches = images.unflatten(0, (-1, self.count, batch_size // self.count))
-        return batches[:, self.rank].flatten(0, 1)
+        own: Tensor = batches[:, self.rank].flatten(0, 1)
+        return own
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the processes; a new tensor."""
@@ -156,5 +157,5 @@ class _Sum(torch.autograd.Function):
 
 
 def _sum(value: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(value)
+    total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
     return total

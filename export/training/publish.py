@@ -136,7 +136,9 @@ def published_top1(name: str) -> str:
     return found.group(1) if found else ""
 
 
-def _rows(spec: ModelSpec, cost: Complexity, measured: Measured, size: int) -> dict[str, str]:
+def _rows(
+    spec: ModelSpec, cost: Complexity, recipe: dict[str, Any], measured: Measured, size: int
+) -> dict[str, str]:
     """The card's table."""
     fp32, int8 = measured.fp32, measured.int8
     rows = {f"top-1, {fp32['images']:,} test images": f"**{fp32['top1']:.2%}**"}
@@ -144,7 +146,7 @@ def _rows(spec: ModelSpec, cost: Complexity, measured: Measured, size: int) -> d
         rows["top-1, int8"] = f"{int8['top1']:.2%}"
     rows["top-5"] = f"{fp32['top5']:.2%}"
     yardstick = published_top1(_YARDSTICK)
-    if yardstick and spec.name != _YARDSTICK:
+    if yardstick and recipe["teacher"] and spec.name != _YARDSTICK:
         rows[f"top-1 of {_YARDSTICK}, by the same recipe"] = yardstick
     return rows | {
         "parameters": f"{cost.parameters:,}",
@@ -214,7 +216,7 @@ def card(
 ) -> str:
     """The model card, Markdown; `training` says on what it was trained, and what was unusual."""
     table = "\n".join(
-        f"| {key} | {value} |" for key, value in _rows(spec, cost, measured, size).items()
+        f"| {key} | {value} |" for key, value in _rows(spec, cost, recipe, measured, size).items()
     )
     settings = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items())
     int8 = f"""
