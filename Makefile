@@ -100,7 +100,7 @@ $(LIBRARY): $(READY) $(PLUGIN_SOURCES)
 	  echo "plugins: no C++ compiler; install one (Debian and Ubuntu: apt-get install g++) or set CXX" >&2; exit 2; }
 	$(call build-library,build/cmake)
 
-$(NANO_LIBRARY): $(READY) $(PLUGIN_SOURCES) plugins/cmake/jetson-nano.cmake
+$(NANO_LIBRARY): $(READY) $(PLUGIN_SOURCES) device_scripts/boards/jetson-nano/toolchain.cmake
 	@echo "plugins: cross-building for the Jetson Nano (some minutes the first time)"
 	$(call build-library,build/cmake-jetson-nano,$(ZIG),-DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/plugins/cmake/jetson-nano.cmake")
 
@@ -157,11 +157,11 @@ calibrate: need-DATA $(MODEL_FILE) $(LIBRARY)  ## write OUT/MODEL.int8.onnx and 
 # The float model, for the device; an integer one that is older is of another.
 bundle: $(if $(SUFFIX),no-such-bundle,$(OUT)/$(MODEL).onnx) $(LIBRARY) $(NANO_LIBRARY)  ## write build/bundles/MODEL-jetson-nano.tar.gz, all that the board needs (DATA for the integer model, if there is none yet)
 	@test -z "$(DATA)" -o $(OUT)/$(MODEL).int8.onnx -nt $(OUT)/$(MODEL).onnx || $(MAKE) --no-print-directory calibrate ARGS=
-	@$(PY) -m device_scripts.bundle $(MODEL) --models "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
+	@$(PY) -m device_scripts.host.bundle $(MODEL) --models "$(OUT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(ARGS)
 
 deploy: need-DEVICE  ## bundle MODEL, copy it to DEVICE=user@host by ssh, install, build, check and time it there; build/reports/deploy/ (ARGS="--port N -o SSH-OPTION --folder DIR")
 	@$(MAKE) --no-print-directory bundle ARGS=
-	@$(PY) -m device_scripts.deploy "$(DEVICE)" build/bundles/$(MODEL)-jetson-nano.tar.gz $(ARGS)
+	@$(PY) -m device_scripts.host.deploy "$(DEVICE)" build/bundles/$(MODEL)-jetson-nano.tar.gz $(ARGS)
 
 # A step frees and asks for the same memory: kept, it spares a sixth of the time in page faults. And
 # PyTorch's threads, which spin while they wait, keep the adder's from the processor: another sixth.
@@ -175,7 +175,7 @@ finetune: need-DATA $(LIBRARY)  ## train MODEL on with activations of BITS bits,
 	  $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)") $(ARGS)
 
 bench: $(LIBRARY) $(if $(PEERS),$(PEERS_READY))  ## our kernels and models against ONNX Runtime's, and with PEERS=1 other engines'
-	@$(PY) -m device_scripts.bench $(if $(PEERS),--peers $(PEERS_VENV)/bin/python) $(ARGS)
+	@$(PY) -m device_scripts.host.bench $(if $(PEERS),--peers $(PEERS_VENV)/bin/python) $(ARGS)
 
 $(PEERS_READY): requirements-peers.txt
 	@echo "bench: making $(PEERS_VENV) with OpenVINO, ncnn and LiteRT (some minutes the first time)"
@@ -184,16 +184,16 @@ $(PEERS_READY): requirements-peers.txt
 	@touch $@
 
 bench-a57: $(READY)  ## inner loops of the NEON kernels through llvm-mca's model of a Cortex-A57
-	@$(ZIG) $(PY) -m device_scripts.bench_a57 $(ARGS)
+	@$(ZIG) $(PY) -m device_scripts.host.bench_a57 $(ARGS)
 
 gpu-occupancy: $(NVIDIA_READY)  ## registers, spills and resident warps of the CUDA kernels on the boards' GPUs, without one
-	@$(PY) -m device_scripts.gpu_occupancy $(ARGS)
+	@$(PY) -m device_scripts.host.gpu_occupancy $(ARGS)
 
 test-gpu: $(READY)  ## the CUDA kernels on this machine's NVIDIA GPU, against float64 and PyTorch (needs nvcc)
 	@$(PY) -m pytest tests/gpu $(ARGS)
 
 bench-gpu: $(READY)  ## the CUDA kernels against cuDNN and a plain adder kernel (needs nvcc); build/reports/bench-gpu/
-	@$(PY) -m device_scripts.gpu $(ARGS)
+	@$(PY) -m device_scripts.host.gpu $(ARGS)
 
 need-IMAGE:
 	@test -n "$(IMAGE)" || { echo "set IMAGE=file-or-folder" >&2; exit 2; }

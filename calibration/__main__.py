@@ -24,10 +24,10 @@ from calibration.ranges import METHODS, choose, observe
 from calibration.samples import Samples
 from calibration.sensitivity import Choice, Search, decibels
 from calibration.table import Range, Table, quantization
-from runtime.calibration_cache import header
-from runtime.commandline import FINE, SOME_FAILED, Parser, leave, positive, show
-from runtime.errors import ModelError, ShiftAddError, one_line
-from runtime.files import replaced
+from runtime.console.commandline import FINE, SOME_FAILED, Parser, leave, positive, show
+from runtime.core.errors import ModelError, ShiftAddError, one_line
+from runtime.core.files import replaced
+from runtime.engines.tensorrt.calibration_cache import header
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 # Of a GhostNet at 224x224, an image's activations are 42 MB.

@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from runtime.errors import ModelError
-from runtime.metadata import Metadata, parse
-from runtime.onnx_header import read_metadata
+from runtime.core.errors import ModelError
+from runtime.core.metadata import Metadata, parse
+from runtime.core.onnx_header import read_metadata
 
 
 class ModelFile:

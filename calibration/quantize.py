@@ -21,7 +21,7 @@ from calibration.table import Table
 from calibration.weights import quantize_adder
 from export.onnx_export.graph import DOMAIN, Array, Editor, attribute, is_custom
 from export.onnx_export.metadata import PREFIX
-from runtime.errors import ModelError
+from runtime.core.errors import ModelError
 
 _MICROSOFT = "com.microsoft"
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)

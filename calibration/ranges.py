@@ -15,14 +15,14 @@ from onnx import numpy_helper
 from tqdm import tqdm
 
 from calibration import methods
+from calibration.comparison.backend import Runner
+from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from calibration.histogram import Histogram
 from calibration.table import Range, quantization
 from export.onnx_export.graph import Array, attribute
-from export.validation.backend import Runner
-from export.validation.onnxruntime_backend import OnnxRuntimeBackend
-from runtime.errors import ModelError
-from runtime.metadata import Metadata
-from runtime.session import INPUT
+from runtime.core.errors import ModelError
+from runtime.core.metadata import Metadata
+from runtime.core.session import INPUT
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
-from runtime.commandline import complain
-from runtime.errors import DataError
+from runtime.console.commandline import complain
+from runtime.core.errors import DataError
+from runtime.core.images import ImageFolder, list_images, open_image
+from runtime.core.metadata import Metadata
+from runtime.core.preprocess import preprocess
 from runtime.evaluate import subset
-from runtime.images import ImageFolder, list_images, open_image
-from runtime.metadata import Metadata
-from runtime.preprocess import preprocess
 
 Float32 = npt.NDArray[np.float32]
 Opener = Callable[[], Image.Image]

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import onnx
 from tqdm import tqdm
 
+from calibration.comparison.deviation import Deviation
+from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from calibration.quantize import quantize_model
 from calibration.table import Table
-from export.validation.deviation import Deviation
-from export.validation.onnxruntime_backend import OnnxRuntimeBackend
-from runtime.metadata import Metadata
-from runtime.session import OUTPUT
+from runtime.core.metadata import Metadata
+from runtime.core.session import OUTPUT
 
 Float32 = npt.NDArray[np.float32]
 

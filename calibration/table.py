@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime import files
-from runtime.errors import ModelError, reason
+from runtime.core import files
+from runtime.core.errors import ModelError, reason
 
 FORMAT_VERSION = 1
 _LAST_CODE = 255

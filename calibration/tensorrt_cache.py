@@ -1,10 +1,10 @@
 """The calibration table as a cache of TensorRT's: a device builds an int8 engine without data.
 
 Certain, from TensorRT's public sources and from caches that it wrote: the text format
-(runtime/calibration_cache.py); a scale is the largest magnitude of the tensor's range over 127, and
-the codes are symmetric around 0 (README of sampleINT8); tensors go by the names that the ONNX graph
-gives them; for a tensor without a scale TensorRT warns, and computes the layers around it in
-float16 or float32.
+(runtime/engines/tensorrt/calibration_cache.py); a scale is the largest magnitude of the tensor's
+range over 127, and the codes are symmetric around 0 (README of sampleINT8); tensors go by the names
+that the ONNX graph gives them; for a tensor without a scale TensorRT warns, and
+computes the layers around it in float16 or float32.
 
 Not certain, as no TensorRT ran here: which versions take each other's caches. The README has
 TensorRT calibrate anew where a cache is incompatible with its version, and does not say which are;
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from calibration.table import Range, Table
-from runtime import files
-from runtime.calibration_cache import header, line
-from runtime.errors import ModelError
+from runtime.core import files
+from runtime.core.errors import ModelError
+from runtime.engines.tensorrt.calibration_cache import header, line
 
 XAVIER = "8.2.1"
 """Of JetPack 4.6.1 to 4.6.6; 5.0.2 has 8.4.1, 5.1 has 8.5.2, 6.0 has 8.6.2, 6.1 has 10.3.0."""

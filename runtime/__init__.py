@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Optional, Union
 
 if TYPE_CHECKING:
-    from runtime.session import Session
+    from runtime.core.session import Session
 
 __all__ = ["load"]
 
@@ -36,16 +36,16 @@ def load(
     plugin library (searched for when None), `threads` the number of CPU threads a run may use
     (ONNX Runtime's own choice when None; an engine computes on none).
 
-    Raises runtime.errors.ModelError, whose text is one line, when the model cannot be run.
+    Raises runtime.core.errors.ModelError, whose text is one line, when the model cannot be run.
     """
     # The engine is imported only when a model asks for it: a device may have just one.
-    from runtime.engine_file import is_engine
+    from runtime.engines.tensorrt.engine_file import is_engine
 
     path = os.fspath(path)
     if is_engine(path):
-        from runtime import tensorrt_backend
+        from runtime.engines.tensorrt import backend as tensorrt_backend
 
         return tensorrt_backend.load(path, library)
-    from runtime import onnxruntime_backend
+    from runtime.engines.onnxruntime import backend as onnxruntime_backend
 
     return onnxruntime_backend.load(path, library, threads)

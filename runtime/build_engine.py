@@ -18,20 +18,20 @@ if not __package__:
     # Run as a script: Python put this file's folder on the path, the package's folder is needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime import (  # noqa: E402 - after the path above
-    build_calibration,
-    commandline,
-    engine_file,
-    files,
+from runtime.console import commandline  # noqa: E402 - after the path above
+from runtime.console.waiting import wait_for  # noqa: E402
+from runtime.core import files  # noqa: E402 - after the path above
+from runtime.core.errors import ModelError, reason  # noqa: E402
+from runtime.core.metadata import PREFIX, Metadata, parse  # noqa: E402
+from runtime.core.onnx_header import read_metadata  # noqa: E402
+from runtime.engines.tensorrt import (
+    build_calibration,  # noqa: E402 - after the path above
+    engine_file,  # noqa: E402 - after the path above
 )
-from runtime.errors import ModelError, reason  # noqa: E402
-from runtime.metadata import PREFIX, Metadata, parse  # noqa: E402
-from runtime.onnx_header import read_metadata  # noqa: E402
-from runtime.waiting import wait_for  # noqa: E402
 
 if TYPE_CHECKING:
-    from runtime.gpu import Gpu
-    from runtime.tensorrt_builder import Built, EngineBuilder, Settings
+    from runtime.engines.tensorrt.builder import Built, EngineBuilder, Settings
+    from runtime.engines.tensorrt.gpu import Gpu
 
 # MiB. TensorRT 8.2 would take none by itself; this is enough for the layers of these networks, and
 # little of a Nano's 4 GB, which its CPU needs too.
@@ -56,7 +56,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         model = _read_model(options.model)
         # Imported here, where a missing package is told in one line.
-        from runtime.gpu import Gpu
+        from runtime.engines.tensorrt.gpu import Gpu
 
         gpu = Gpu()
         try:
@@ -118,8 +118,8 @@ def _read_model(path: str) -> Model:
 
 
 def _build(gpu: "Gpu", model: Model, options: argparse.Namespace) -> None:
-    from runtime.tensorrt_api import load_plugins
-    from runtime.tensorrt_builder import EngineBuilder, Settings
+    from runtime.engines.tensorrt.api import load_plugins
+    from runtime.engines.tensorrt.builder import EngineBuilder, Settings
 
     with gpu.current():
         builder = EngineBuilder(gpu)
@@ -150,7 +150,7 @@ def _build(gpu: "Gpu", model: Model, options: argparse.Namespace) -> None:
 
 def _announce(gpu: "Gpu", output: str, precision: str) -> float:
     """Says what begins, and how long it may take; the time of the beginning."""
-    from runtime.tensorrt_api import VERSION
+    from runtime.engines.tensorrt.api import VERSION
 
     commandline.show(
         "building {}: {} for {} (compute capability {}), TensorRT {}; layers that were never timed "
@@ -168,7 +168,7 @@ def _write(
     output: str,
 ) -> None:
     """Writes the timing cache, the engine, and last its sidecar, without which it is refused."""
-    from runtime.tensorrt_api import VERSION
+    from runtime.engines.tensorrt.api import VERSION
 
     cache = _timing_cache(output)
     if settings.timing_cache and not built.cache_used:
@@ -231,8 +231,8 @@ def _build_logged(
     gpu: "Gpu", builder: "EngineBuilder", model: Model, settings: "Settings", log: str
 ) -> "Built":
     """Builds with everything that TensorRT says in the file `log`, also where it fails."""
-    from runtime.tensorrt_api import LOGGER
-    from runtime.tensorrt_builder import describe
+    from runtime.engines.tensorrt.api import LOGGER
+    from runtime.engines.tensorrt.builder import describe
 
     def job() -> "Built":
         with gpu.current():

@@ -19,13 +19,14 @@ if not __package__:
     # Run as a script: Python put this file's folder on the path, the package's folder is needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime import commandline, files  # noqa: E402 - after the path above
-from runtime.errors import ModelError  # noqa: E402
+from runtime.console import commandline  # noqa: E402 - after the path above
+from runtime.core import files  # noqa: E402 - after the path above
+from runtime.core.errors import ModelError  # noqa: E402
 
 if TYPE_CHECKING:
-    from runtime.arrays import FloatArray
-    from runtime.reference import Reference
-    from runtime.session import Session
+    from runtime.core.arrays import FloatArray
+    from runtime.core.reference import Reference
+    from runtime.core.session import Session
 
 TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
 """||logits - reference|| / ||reference||, by what computes them: as in `make validate`. None for an
@@ -81,7 +82,7 @@ def _parser() -> commandline.Parser:
 
 def _models() -> List[str]:
     """The models of a bundle, ONNX files before engines, by name."""
-    from runtime.engine_file import SUFFIXES
+    from runtime.engines.tensorrt.engine_file import SUFFIXES
 
     found = []
     for folder, suffixes in (("models", (".onnx",)), ("engines", SUFFIXES)):
@@ -107,7 +108,7 @@ def _checked(path: str, options: argparse.Namespace) -> Dict[str, Any]:
 
 def _compared(path: str, options: argparse.Namespace) -> Dict[str, Any]:
     import runtime
-    from runtime.reference import read
+    from runtime.core.reference import read
 
     with runtime.load(path, options.library, options.threads) as session:
         name = options.reference or _reference_of(session.metadata.model)
@@ -164,7 +165,7 @@ def _check_origin(
 
 
 def _precision(path: str, sha256: str, reference: "Reference") -> str:
-    from runtime import engine_file
+    from runtime.engines.tensorrt import engine_file
 
     if engine_file.is_engine(path):
         return engine_file.read(path).precision

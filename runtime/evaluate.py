@@ -15,13 +15,13 @@ if not __package__:
     # Run as a script: Python put this file's folder on the path, the package's folder is needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime import commandline  # noqa: E402 - after the path above
-from runtime.errors import DataError  # noqa: E402
+from runtime.console import commandline  # noqa: E402 - after the path above
+from runtime.core.errors import DataError  # noqa: E402
 
 if TYPE_CHECKING:
-    from runtime.arrays import FloatArray
-    from runtime.images import ImageFolder
-    from runtime.session import Session
+    from runtime.core.arrays import FloatArray
+    from runtime.core.images import ImageFolder
+    from runtime.core.session import Session
 
 _TOP = 5
 _DECODERS = 4
@@ -58,7 +58,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     # Imported here, where an interrupt and a missing package are told in one line.
     import runtime
-    from runtime.images import ImageFolder
+    from runtime.core.images import ImageFolder
 
     session = runtime.load(options.model, options.library, options.threads)
     data = ImageFolder(options.data)
@@ -141,7 +141,7 @@ def evaluate(
     """
     import numpy as np
 
-    from runtime.progress import Progress
+    from runtime.console.progress import Progress
 
     counts = Counts()
     with Progress("evaluate", len(indices), "image") as progress:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import bundles
-from tests.implementations import instruction_sets
-from tests.runtime_fixtures import operator_library, rng  # noqa: F401 - fixtures of all tests
+from tests.support.cases.implementations import instruction_sets
+from tests.support.fixtures import operator_library, rng  # noqa: F401 - fixtures of all tests
+from tests.support.models import bundles
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from calibration.comparison.environment import library_facts, machine_facts, now
+from calibration.comparison.inputs import labelled_inputs, real_inputs
+from calibration.comparison.text import table
 from calibration.model_file import ModelFile
 from calibration.validation import rows
 from calibration.validation.compare import Result, compare
 from calibration.validation.pair import Pair
 from calibration.validation.report import write_report
-from export.validation.environment import library_facts, machine_facts, now
-from export.validation.inputs import labelled_inputs, real_inputs
-from export.validation.text import table
-from runtime.commandline import FINE, SOME_FAILED, Parser, leave, positive, show
-from runtime.errors import ModelError
+from runtime.console.commandline import FINE, SOME_FAILED, Parser, leave, positive, show
+from runtime.core.errors import ModelError
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _INTEGER_SUFFIX = ".int8"

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from calibration.comparison.deviation import Deviation
 from calibration.validation.codes import saturated
 from calibration.validation.layers import Layer
 from calibration.validation.pair import Pair
-from export.validation.deviation import Deviation
 
 Float32 = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from calibration.validation.codes import codes_name, value_name
 from export.onnx_export.graph import is_custom
-from runtime.errors import ModelError
-from runtime.session import INPUT
+from runtime.core.errors import ModelError
+from runtime.core.session import INPUT
 
 _ISOLATED = "/isolated"
 _WEIGHTED = ("Conv", "Gemm")

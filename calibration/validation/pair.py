@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration import table as calibration_table
+from calibration.comparison.deviation import Array
+from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from calibration.model_file import ModelFile, check_origin
 from calibration.scales import share_scales
 from calibration.table import Table
@@ -21,10 +23,8 @@ from calibration.validation.layers import (
     with_outputs,
 )
 from calibration.validation.rounding import rounded_layers
-from export.validation.deviation import Array
-from export.validation.onnxruntime_backend import OnnxRuntimeBackend
-from runtime.errors import ModelError
-from runtime.session import INPUT, OUTPUT
+from runtime.core.errors import ModelError
+from runtime.core.session import INPUT, OUTPUT
 
 Float32 = npt.NDArray[np.float32]
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]

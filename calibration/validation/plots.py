@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.validation.compare import LEAST_ISOLATED, LayerResult, Result
-from export.validation.deviation import Deviation
-from export.validation.figures import (
+from calibration.comparison.deviation import Deviation
+from calibration.comparison.figures import (
     ACCUMULATED,
     FAILED,
     PASSED,
@@ -14,6 +13,7 @@ from export.validation.figures import (
     logits_figure,
     png,
 )
+from calibration.validation.compare import LEAST_ISOLATED, LayerResult, Result
 
 # An axis has no place for what is exact, nor for what is nothing but noise.
 _LEAST, _MOST = -10.0, 80.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from calibration.comparison import page
 from calibration.validation import plots, rows
 from calibration.validation.compare import BEYOND_ROUNDING, LEAST_ISOLATED, Result
-from export.validation import page
 
 _METHOD = f"""
 <p>Each figure is a signal-to-noise ratio, 10 log<sub>10</sub> of the float values' sum of squares

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from calibration.comparison.deviation import Deviation
+from calibration.comparison.text import FAIL, PASS, some
 from calibration.validation.compare import BEYOND_ROUNDING, LEAST_ISOLATED, LayerResult, Result
-from export.validation.deviation import Deviation
-from export.validation.text import FAIL, PASS, some
 
 LAYER_HEADER = (
     "layer",

@@ -17,8 +17,9 @@ if not __package__:
     # Run as a script: Python put this file's folder on the path, the repository's root is needed.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime import commandline, files  # noqa: E402 - after the path above
-from runtime.errors import ModelError  # noqa: E402
+from runtime.console import commandline  # noqa: E402 - after the path above
+from runtime.core import files  # noqa: E402 - after the path above
+from runtime.core.errors import ModelError  # noqa: E402
 
 _ROUNDS, _QUICK_ROUNDS = 5, 2
 _RUNS, _QUICK_RUNS = 200, 20
@@ -120,7 +121,7 @@ def _load(stack: Any, paths: Sequence[str]) -> Tuple[List[Any], int]:
     """The contestants, and how many could not be loaded, each of which is told in a line."""
     import runtime
     from device_scripts.board.measure import Contestant
-    from runtime.engine_file import is_engine
+    from runtime.engines.tensorrt.engine_file import is_engine
 
     every_core = sorted({1, len(os.sched_getaffinity(0))})
     contestants: List[Any] = []
@@ -152,7 +153,7 @@ def _image(session: Any) -> Any:
 def _measure(contestants: List[Any], sampler: Any, plan: Plan) -> Tuple[Optional[float], List[Any]]:
     """The idle power (mW), and a result of each contestant."""
     from device_scripts.board.measure import Result, idle_power, take_turn
-    from runtime.progress import Progress
+    from runtime.console.progress import Progress
 
     idle = idle_power(sampler, plan.idle_seconds)
     results = [Result(contestant, []) for contestant in contestants]

@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Optional
 
 from device_scripts.board import throttling
 from device_scripts.board.measure import Result
-from runtime import files
-from runtime.errors import ShiftAddError
+from runtime.core import files
+from runtime.core.errors import ShiftAddError
 
 FORMAT = 1
 COLUMNS = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from runtime.errors import ShiftAddError, reason
+from runtime.core.errors import ShiftAddError, reason
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "build" / "plugins" / "libshiftadd_ort.so"
 

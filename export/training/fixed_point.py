@@ -31,7 +31,7 @@ from torch import Tensor, fx, nn
 from export.operators import AdderConv2d
 from export.operators.adder import adder_conv2d
 from export.operators.layer import ConvLayer
-from runtime.errors import ModelError
+from runtime.core.errors import ModelError
 
 BITS = (8, 16)
 

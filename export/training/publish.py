@@ -26,8 +26,8 @@ from export.models import MODELS, ModelSpec
 from export.models.complexity import Complexity, measure
 from export.operators import ShiftConv2d, round_to_power_of_two
 from export.training.train import Recipe, TrainingError, load_training_state, restore
-from runtime.commandline import FINE, Parser, leave, show
-from runtime.files import replace
+from runtime.console.commandline import FINE, Parser, leave, show
+from runtime.core.files import replace
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -37,9 +37,9 @@ from export.training.data import (
     reflect_pad,
     split,
 )
-from runtime.commandline import FINE, Parser, leave
-from runtime.errors import DataError, ShiftAddError, one_line, reason
-from runtime.files import replace
+from runtime.console.commandline import FINE, Parser, leave
+from runtime.core.errors import DataError, ShiftAddError, one_line, reason
+from runtime.core.files import replace
 
 _SETTLING_IMAGES = 12_800  # a hundred batches
 

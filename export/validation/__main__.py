@@ -13,19 +13,19 @@ from pathlib import Path
 
 import torch
 
+from calibration.comparison.backend import BackendFactory
+from calibration.comparison.environment import library_facts, machine_facts, now
+from calibration.comparison.inputs import random_inputs, real_inputs
+from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
+from calibration.comparison.text import table
 from export.checkpoint import load_model
 from export.models import MODELS
 from export.validation import rows
-from export.validation.backend import BackendFactory
 from export.validation.compare import InputResult, compare
-from export.validation.environment import library_facts, machine_facts, now
 from export.validation.exported import ExportedModel
-from export.validation.inputs import random_inputs, real_inputs
-from export.validation.onnxruntime_backend import OnnxRuntimeBackend
 from export.validation.reference import Reference
 from export.validation.report import write_report
-from export.validation.text import table
-from runtime.commandline import (
+from runtime.console.commandline import (
     BAD_INPUT,
     FINE,
     SOME_FAILED,
@@ -35,7 +35,7 @@ from runtime.commandline import (
     positive,
     show,
 )
-from runtime.errors import ModelError
+from runtime.core.errors import ModelError
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _BACKENDS = ("onnxruntime", "tensorrt")
@@ -145,7 +145,7 @@ def _backend(options: argparse.Namespace) -> BackendFactory:
     if options.backend == "onnxruntime":
         return OnnxRuntimeBackend
     # Imported only where it is asked for: few machines have TensorRT.
-    from export.validation.tensorrt_backend import TensorRtBackend
+    from calibration.comparison.tensorrt_backend import TensorRtBackend
 
     return partial(TensorRtBackend, precision=options.precision or _PRECISIONS[0])
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from export.validation.deviation import FLOAT32, Deviation, Tolerances
+from calibration.comparison.deviation import FLOAT32, Deviation, Tolerances
 from export.validation.exported import ExportedModel, LayerNode
 from export.validation.reference import Chain, Reference
-from runtime.errors import ModelError
+from runtime.core.errors import ModelError
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

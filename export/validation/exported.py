@@ -10,14 +10,14 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
+from calibration.comparison.backend import BackendFactory, Float32, Runner
+from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from export.onnx_export.check import check_model
 from export.onnx_export.graph import attribute, is_custom, set_attribute
-from export.validation.backend import BackendFactory, Float32, Runner
-from export.validation.onnxruntime_backend import OnnxRuntimeBackend
-from runtime import metadata as model_metadata
-from runtime.errors import ModelError, one_line
-from runtime.onnx_header import read_metadata
-from runtime.session import INPUT, OUTPUT
+from runtime.core import metadata as model_metadata
+from runtime.core.errors import ModelError, one_line
+from runtime.core.onnx_header import read_metadata
+from runtime.core.session import INPUT, OUTPUT
 
 _LAYERS = ("Conv", "Gemm")
 _BEFORE = "/before_activation"

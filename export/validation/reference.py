@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from export.operators import AdderConv2d, ShiftConv2d, adder_conv2d
 from export.operators.geometry import Window, four_pads
 from export.validation.exported import LayerNode
-from runtime.errors import ModelError
+from runtime.core.errors import ModelError
 
 Array = npt.NDArray[Any]
 Layer = ShiftConv2d | AdderConv2d | nn.Conv2d | nn.Linear

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export.validation import page, plots, rows
+from calibration.comparison import page
+from calibration.comparison.deviation import Tolerances
+from export.validation import plots, rows
 from export.validation.compare import InputResult
-from export.validation.deviation import Tolerances
 
 
 def _method(allowed: Tolerances) -> str:

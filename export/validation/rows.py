@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from calibration.comparison.deviation import Tolerances
+from calibration.comparison.text import FAIL, PASS, some
 from export.validation.compare import InputResult, LayerResult
-from export.validation.deviation import Tolerances
-from export.validation.text import FAIL, PASS, some
 
 
 def tolerances(results: Sequence[InputResult]) -> Tolerances:

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "shiftadd/packed_weights.h"
-#include "thread_pool.h"
+#include "common/thread_pool.h"
 
 namespace shiftadd {
 namespace ort {

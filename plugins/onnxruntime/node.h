@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "ort_api.h"
-#include "parallel.h"
+#include "common/parallel.h"
 
 namespace shiftadd {
 namespace ort {

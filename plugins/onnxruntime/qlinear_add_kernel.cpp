@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "integer_addition.h"
-#include "thread_pool.h"
+#include "integer/addition.h"
+#include "common/thread_pool.h"
 
 namespace shiftadd {
 namespace ort {

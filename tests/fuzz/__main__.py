@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.commandline import (
+from runtime.console.commandline import (
     BAD_INPUT,
     FINE,
     SOME_FAILED,

@@ -15,10 +15,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import ShiftAddError
+from runtime.core.errors import ShiftAddError
 from tests.fuzz import native, seeds
-from tests.implementations import instruction_sets
-from tests.plugin_cases import REPOSITORY
+from tests.support.cases.implementations import instruction_sets
+from tests.support.cases.plugins import REPOSITORY
 
 BUILD = REPOSITORY / "build" / "fuzz"
 CORPUS = Path(__file__).parent / "corpus"

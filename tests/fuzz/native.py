@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.cpp_programs import (
+from tests.support.toolchains.cpp_programs import (
     CUDA_KERNELS,
     CUDA_ON_HOST,
     PLUGINS,
@@ -21,10 +21,10 @@ from tests.cpp_programs import (
     Toolchain,
     run,
 )
-from tests.nvidia import tensorrt_include
+from tests.support.toolchains.nvidia import tensorrt_include
 
 _SOURCES = REPOSITORY / "tests" / "fuzz" / "cpp"
-_SUPPORT = REPOSITORY / "tests" / "cpp"
+_SUPPORT = REPOSITORY / "tests" / "plugins" / "cpp"
 _CLANG = os.environ.get("SHIFTADD_CLANG", "clang++")
 _CXX = tuple(shlex.split(os.environ.get("CXX", "c++")))
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from calibration import table
-from runtime import calibration_cache, engine_file
-from tests import runtime_models
+from runtime.engines.tensorrt import calibration_cache, engine_file
+from tests.support.models import runtime as runtime_models
 
 SHA256 = "0123456789abcdef" * 4
 ENGINE = b"an engine"

@@ -2,7 +2,7 @@
 // pass through the CPU kernels: every operator, every instruction set of this machine. Arrays end
 // at a page that nobody may touch, so that vector code, which no sanitizer looks into, is caught
 // too.
-#include "convolution.h"
+#include "float/convolution.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "integer_convolution.h"
+#include "integer/convolution.h"
 #include "shiftadd/packed_weights.h"
 #include "support.h"
 #include "values.h"

@@ -1,0 +1,82 @@
+"""What of a checkout goes to the device."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from calibration.comparison.inputs import sample_photographs
+from device_scripts.host.bundle.archive import BundleError
+from runtime.core.errors import reason
+
+PATTERNS = (
+    "runtime/**/*.py",
+    "plugins/CMakeLists.txt",
+    "plugins/cmake/tensorrt.cmake",
+    "plugins/exports_tensorrt.map",
+    "plugins/include/**/*.h",
+    "plugins/kernels/cuda/**/*",
+    "plugins/tensorrt/**/*",
+    "device_scripts/*.sh",
+    "device_scripts/lib/*.sh",
+    "device_scripts/board/*.py",
+    "docs/jetson-nano.md",
+)
+"""Of each there has to be a file. The operator library comes built; the plugins are built on the
+device, by its own CUDA and TensorRT."""
+
+LIBRARY = "libshiftadd_ort.so"
+_PHOTOGRAPH = "chelsea.png"
+_AARCH64 = 183  # e_machine
+
+
+def of_checkout(repository: Path) -> dict[str, bytes]:
+    """Contents by path below `repository`. Raises BundleError where something is missing."""
+    contents = {}
+    for pattern in PATTERNS:
+        files = [path for path in sorted(repository.glob(pattern)) if _is_source(path)]
+        if not files:
+            raise BundleError(f"{repository}: no {pattern} there: the checkout is not complete")
+        for file in files:
+            contents[file.relative_to(repository).as_posix()] = read(file)
+    return contents
+
+
+def _is_source(path: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts[-3:])
+    return path.is_file() and not hidden
+
+
+def library(path: Path) -> dict[str, bytes]:
+    """The operator library at `path`. Raises BundleError unless it is one for aarch64."""
+    content = read(path, "`make plugins TARGET=jetson-nano`")
+    machine = int.from_bytes(content[18:20], "little")
+    if content[:4] != b"\x7fELF" or machine != _AARCH64:
+        raise BundleError(
+            f"{path}: no library for aarch64: build it with `make plugins TARGET=jetson-nano`"
+        )
+    return {LIBRARY: content}
+
+
+def photographs() -> dict[str, bytes]:
+    """A picture to try: Chelsea the cat, by Stefan van der Walt, CC0."""
+    (path,) = [path for path in sample_photographs() if path.name == _PHOTOGRAPH]
+    return {f"images/{_PHOTOGRAPH}": read(path)}
+
+
+def version(repository: Path) -> str:
+    """The toolchain's version, as pyproject.toml has it. Raises BundleError."""
+    project = repository / "pyproject.toml"
+    found = re.search(r'^version = "([^"]+)"$', read(project).decode(), re.MULTILINE)
+    if found is None:
+        raise BundleError(f"{project}: has no version")
+    return found[1]
+
+
+def read(path: Path, how: str = "") -> bytes:
+    """The content of `path`. Raises BundleError, which says by what command it is made."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        remedy = f": write it with {how}" if how else ""
+        raise BundleError(f"{path}: {reason(error)}{remedy}") from error

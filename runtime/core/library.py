@@ -1,0 +1,43 @@
+"""Finds the library with our operators: one is for ONNX Runtime, one for TensorRT."""
+
+import os
+from typing import NamedTuple, Optional
+
+from runtime.core.errors import ModelError
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_BESIDE = os.path.dirname(_PACKAGE)
+
+
+class Library(NamedTuple):
+    """A library by the name of its file, and the environment's variable that may name another."""
+
+    kind: str
+    name: str
+    variable: str
+
+
+ONNXRUNTIME = Library("operator library", "libshiftadd_ort.so", "SHIFTADD_ORT_LIBRARY")
+TENSORRT = Library("plugin library", "libshiftadd_tensorrt.so", "SHIFTADD_TENSORRT_LIBRARY")
+
+
+def find(path: Optional[str] = None, library: Library = ONNXRUNTIME) -> Optional[str]:
+    """The library's absolute path: `path`, else what the environment's variable names, else the
+    file beside this package (a deployed one), else the one that `make` builds; None when there is
+    none.
+
+    Raises ModelError when `path` or the variable names a file that is not there.
+    """
+    variable = os.environ.get(library.variable)
+    for given, origin in ((path, "--library"), (variable, library.variable)):
+        if given:
+            if not os.path.isfile(given):
+                raise ModelError("no {} at {} (from {})".format(library.kind, given, origin))
+            return os.path.abspath(given)
+    for candidate in (
+        os.path.join(_BESIDE, library.name),
+        os.path.join(_BESIDE, "build", "plugins", library.name),
+    ):
+        if os.path.isfile(candidate):
+            return candidate
+    return None

@@ -1,0 +1,1 @@
+"""Pictures that move: files, cameras, windows, and the threads between them."""
