@@ -15,7 +15,7 @@ from tests.support.standins.modules import OLD
 
 Result = subprocess.CompletedProcess[str]
 
-_FORWARD = "import sys\nfrom tests import {0}\nsys.modules[__name__] = {0}.{1}()\n"
+_FORWARD = "import sys\nfrom tests.support.standins import {0}\nsys.modules[__name__] = {0}.{1}()\n"
 
 
 def variables(
@@ -27,9 +27,9 @@ def variables(
     """
     packages = folder / "standins"
     (packages / "pycuda").mkdir(parents=True, exist_ok=True)
-    (packages / "tensorrt.py").write_text(_FORWARD.format("tensorrt_standin", "module"))
+    (packages / "tensorrt.py").write_text(_FORWARD.format("tensorrt", "module"))
     (packages / "pycuda" / "__init__.py").touch()
-    (packages / "pycuda" / "driver.py").write_text(_FORWARD.format("pycuda_standin", "driver"))
+    (packages / "pycuda" / "driver.py").write_text(_FORWARD.format("pycuda", "driver"))
     return {
         "PYTHONPATH": f"{packages}:{REPOSITORY}",
         "STANDIN_TENSORRT": version,

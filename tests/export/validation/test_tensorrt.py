@@ -43,15 +43,15 @@ def standins(
 ) -> Iterator[Any]:
     import sys
 
-    import export.validation
+    import calibration.comparison
 
     name = "calibration.comparison.tensorrt_backend"
     with runtime_standins.in_this_process(monkeypatch, request.param, operator_library, DESKTOP):
         monkeypatch.delitem(sys.modules, name, raising=False)
-        monkeypatch.delattr(export.validation, "tensorrt_backend", raising=False)
+        monkeypatch.delattr(calibration.comparison, "tensorrt_backend", raising=False)
         yield request.param
         sys.modules.pop(name, None)
-        vars(export.validation).pop("tensorrt_backend", None)
+        vars(calibration.comparison).pop("tensorrt_backend", None)
         gc.collect()
 
 

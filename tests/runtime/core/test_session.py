@@ -163,7 +163,7 @@ def test_a_missing_engine_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     import sys
 
     monkeypatch.delitem(sys.modules, "runtime.engines.onnxruntime.backend")
-    monkeypatch.delattr(runtime, "onnxruntime_backend")
+    monkeypatch.delattr(runtime.engines.onnxruntime, "backend")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModelError, match="pip install onnxruntime"):
         runtime.load(tmp_path / "m.onnx")

@@ -90,8 +90,8 @@ def build(standins: Any, model: Path) -> Build:
         gpu = module("gpu").Gpu()
         try:
             with gpu.current():
-                builder = module("tensorrt_builder").EngineBuilder(gpu)
-                settings = module("tensorrt_builder").Settings(precision, 64, 3, source)
+                builder = module("builder").EngineBuilder(gpu)
+                settings = module("builder").Settings(precision, 64, 3, source)
                 try:
                     built = builder.build(model.read_bytes(), SIZE, settings)
                 finally:
@@ -119,7 +119,7 @@ def test_tensorrt_gets_every_batch_and_its_cache_serves_again(
 ) -> None:
     tensorrt, _ = standins
     path = tmp_path / "new" / "m.cache"
-    found = build(module("tensorrt_calibrator").ImageSource(images, method, str(path)))
+    found = build(module("calibrator").ImageSource(images, method, str(path)))
     assert np.array_equal(tensorrt.calibrated, images)
     assert found["scales"]["input"] == pytest.approx(np.abs(images).max() / 127, rel=1e-6)
     assert found["flags"] == ["FP16", "INT8"]
@@ -127,7 +127,7 @@ def test_tensorrt_gets_every_batch_and_its_cache_serves_again(
     cache = calibration_cache.read(str(path))
     assert cache.version == tensorrt.VERSION.rpartition(".")[0]
     assert cache.scales == pytest.approx(found["scales"], rel=1e-6)
-    again = build(module("tensorrt_calibrator").CacheSource(cache))
+    again = build(module("calibrator").CacheSource(cache))
     assert again["scales"] == pytest.approx(found["scales"], rel=1e-6)
     assert len(tensorrt.calibrated) == len(images)
 
@@ -137,7 +137,7 @@ def test_without_fast_fp16_plugins_compute_in_fp32(
 ) -> None:
     _, cuda = standins
     cuda.GPU["fast_fp16"] = False
-    source = module("tensorrt_calibrator").ImageSource(images, "entropy", str(tmp_path / "c"))
+    source = module("calibrator").ImageSource(images, "entropy", str(tmp_path / "c"))
     assert build(source)["flags"] == ["INT8"]
 
 
@@ -150,7 +150,7 @@ def test_an_error_among_the_batches_is_raised_and_no_cache_is_kept(
 ) -> None:
     tensorrt, cuda = standins
     path = tmp_path / "m.cache"
-    source = module("tensorrt_calibrator").ImageSource(images, "entropy", str(path))
+    source = module("calibrator").ImageSource(images, "entropy", str(path))
     synchronize = cuda.Stream.synchronize
 
     def fail_at_the_second(stream: Any) -> None:
@@ -172,16 +172,14 @@ def test_no_memory_for_a_batch(
 ) -> None:
     _, cuda = standins
     cuda.GPU["memory"] = images[0].nbytes - 1
-    source = module("tensorrt_calibrator").ImageSource(images, "entropy", str(tmp_path / "c"))
+    source = module("calibrator").ImageSource(images, "entropy", str(tmp_path / "c"))
     with pytest.raises(ModelError, match=f"no memory for {images[0].nbytes} bytes on the GPU"):
         build(source)
 
 
 def test_a_cache_that_cannot_be_written(build: Build, images: FloatArray, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    source = module("tensorrt_calibrator").ImageSource(
-        images, "entropy", str(tmp_path / "file" / "m.cache")
-    )
+    source = module("calibrator").ImageSource(images, "entropy", str(tmp_path / "file" / "m.cache"))
     with pytest.raises(ModelError, match=r"file/m\.cache: cannot write the calibration cache"):
         build(source)
 
@@ -195,7 +193,7 @@ def test_an_engine_that_was_not_calibrated_is_not_kept(
 ) -> None:
     """TensorRT leaves the calibrator alone where the model holds scales of its own."""
     tensorrt, _ = standins
-    source = module("tensorrt_calibrator").ImageSource(images, "entropy", str(tmp_path / "c"))
+    source = module("calibrator").ImageSource(images, "entropy", str(tmp_path / "c"))
     monkeypatch.setattr(tensorrt, "_calibrate", lambda *_: {})
     with pytest.raises(ModelError, match="without calibrating it"):
         build(source)
@@ -205,7 +203,7 @@ def test_a_tensorrt_without_calibrators(
     build: Build, images: FloatArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As 11 is."""
-    source = module("tensorrt_calibrator").ImageSource(images, "entropy", str(tmp_path / "c"))
-    monkeypatch.delattr(module("tensorrt_api").trt, "IInt8EntropyCalibrator2")
+    source = module("calibrator").ImageSource(images, "entropy", str(tmp_path / "c"))
+    monkeypatch.delattr(module("api").trt, "IInt8EntropyCalibrator2")
     with pytest.raises(ModelError, match="calibrates no more: use --precision fp16"):
         build(source)

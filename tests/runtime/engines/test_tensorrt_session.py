@@ -52,7 +52,7 @@ def build(standins: Any, tmp_path: Path) -> Build:
     tensorrt, cuda = standins
 
     def build(model: Path, max_batch: int = 3, precision: str = "fp32") -> Path:
-        builders = module("tensorrt_builder")
+        builders = module("builder")
         gpu = module("gpu").Gpu()
         with gpu.current():
             builder = builders.EngineBuilder(gpu)
@@ -182,8 +182,8 @@ def test_plugins_are_loaded(
     model, weight = shift(tmp_path / "m.onnx", rng)
     gpu = module("gpu").Gpu()
     with gpu.current():
-        tensorrt.Runtime(module("tensorrt_api").LOGGER)
-        load_plugins = module("tensorrt_api").load_plugins
+        tensorrt.Runtime(module("api").LOGGER)
+        load_plugins = module("api").load_plugins
         assert load_plugins(["ShiftConv"], str(library)) == str(library)
         # Loading them twice would be complained of, too.
         assert load_plugins(["AdderConv"], str(library)) == str(library)

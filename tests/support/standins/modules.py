@@ -11,8 +11,6 @@ from typing import Any, Iterator, Mapping, Optional, Tuple
 
 import pytest
 
-import runtime
-
 OLD, NEW = "8.2.1.8", "10.3.0.26"
 VERSIONS = (OLD, NEW)
 XAVIER = {"name": "Xavier", "compute_capability": [7, 2], "fast_int8": True}
@@ -26,10 +24,9 @@ CACHE_HEADERS = {
 """The first line of the calibration cache that a version writes for a method."""
 
 _STANDINS = ("tests.support.standins.tensorrt", "tests.support.standins.pycuda")
-_OURS = (
-    "gpu", "tensorrt_api", "tensorrt_backend", "tensorrt_bindings", "tensorrt_builder",
-    "tensorrt_calibrator", "tensorrt_engine",
-)  # fmt: skip
+_PACKAGE = "runtime.engines.tensorrt"
+_OURS = ("api", "backend", "bindings", "builder", "calibrator", "engine", "gpu")
+"""The modules of that package that import tensorrt or pycuda."""
 
 
 def plugin_library(folder: Path, operator_library: Path) -> Path:
@@ -54,9 +51,10 @@ def in_this_process(
         patch.setenv("STANDIN_TENSORRT", version)
         patch.setenv("STANDIN_ORT_LIBRARY", str(operator_library))
         patch.setenv("STANDIN_GPU", json.dumps(gpu or {}))
+        package = importlib.import_module(_PACKAGE)
         for name in _OURS:
-            patch.delitem(sys.modules, f"runtime.{name}", raising=False)
-            patch.delattr(runtime, name, raising=False)
+            patch.delitem(sys.modules, "{}.{}".format(_PACKAGE, name), raising=False)
+            patch.delattr(package, name, raising=False)
         _forget_standins(patch)
         cuda, tensorrt = (importlib.import_module(name) for name in _STANDINS[::-1])
         patch.setitem(sys.modules, "tensorrt", tensorrt.module())
@@ -68,18 +66,18 @@ def in_this_process(
         assert cuda.violations == []
         assert cuda.leftovers() == []
         for name in _OURS:
-            sys.modules.pop(f"runtime.{name}", None)
-            vars(runtime).pop(name, None)
+            sys.modules.pop("{}.{}".format(_PACKAGE, name), None)
+            vars(package).pop(name, None)
 
 
 def _forget_standins(patch: pytest.MonkeyPatch) -> None:
     """So that they are made anew, for another version and with an empty memory."""
-    tests = sys.modules["tests"]
+    package = importlib.import_module(_STANDINS[0].rpartition(".")[0])
     for name in _STANDINS:
         patch.delitem(sys.modules, name, raising=False)
-        patch.delattr(tests, name.split(".")[1], raising=False)
+        patch.delattr(package, name.rpartition(".")[2], raising=False)
 
 
 def module(name: str) -> Any:
-    """One of the runtime's modules, as the stand-ins made it."""
-    return importlib.import_module(f"runtime.{name}")
+    """One of _OURS, as the stand-ins made it."""
+    return importlib.import_module("{}.{}".format(_PACKAGE, name))
