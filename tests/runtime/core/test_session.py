@@ -17,6 +17,7 @@ import runtime
 from runtime.core import library
 from runtime.core.errors import DataError, ModelError
 from runtime.core.session import softmax
+from runtime.engines import onnxruntime as onnxruntime_package
 from runtime.engines.onnxruntime import backend as onnxruntime_backend
 from runtime.engines.onnxruntime.backend import OnnxRuntimeSession
 from runtime.engines.onnxruntime.native_stderr import NativeStderr
@@ -163,7 +164,7 @@ def test_a_missing_engine_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     import sys
 
     monkeypatch.delitem(sys.modules, "runtime.engines.onnxruntime.backend")
-    monkeypatch.delattr(runtime.engines.onnxruntime, "backend")
+    monkeypatch.delattr(onnxruntime_package, "backend")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModelError, match="pip install onnxruntime"):
         runtime.load(tmp_path / "m.onnx")
