@@ -18,12 +18,14 @@ import onnx
 
 from calibration import table as calibration_table
 from calibration import tensorrt_cache
+from calibration.comparison.text import some
 from calibration.model_file import ModelFile
+from calibration.quantization import Range, grid_over
 from calibration.quantize import quantize_model
 from calibration.ranges import METHODS, choose, observe
 from calibration.samples import Samples
 from calibration.sensitivity import Choice, Search, decibels
-from calibration.table import Range, Table, quantization
+from calibration.table import Table
 from runtime.console.commandline import FINE, SOME_FAILED, Parser, leave, positive, show
 from runtime.core.errors import ModelError, ShiftAddError, one_line
 from runtime.core.files import replaced
@@ -242,7 +244,7 @@ def _summary(
     header = ("lowest", "highest", "finest", "coarsest")
     yield f"{'made by':<20} tensors " + " ".join(f"{title:>9}" for title in header)
     for operator, ranges in _by_operator(model.model.graph, table.ranges).items():
-        scales = [float(quantization(name, limits)[0]) for name, limits in ranges.items()]
+        scales = [grid_over(name, limits).scale for name, limits in ranges.items()]
         low = min(limits.low for limits in ranges.values())
         high = max(limits.high for limits in ranges.values())
         yield (
@@ -250,6 +252,12 @@ def _summary(
             f"{min(scales):>9.4g} {max(scales):>9.4g}"
         )
     yield "finest, coarsest: the least and the largest difference of two neighbouring codes"
+    constants = [f"{name} ({each.low:g})" for name, each in table.ranges.items() if each.constant]
+    if constants:
+        yield (
+            f"dead: {len(constants)} of {len(table.ranges)} activations hold one value, whatever "
+            f"the image: {some(constants)}"
+        )
 
 
 def _by_operator(
