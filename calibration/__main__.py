@@ -18,6 +18,7 @@ import onnx
 
 from calibration import table as calibration_table
 from calibration import tensorrt_cache
+from calibration.comparison.options import MODELS, add_library
 from calibration.comparison.text import some
 from calibration.model_file import ModelFile
 from calibration.quantization import Range, grid_over
@@ -31,7 +32,6 @@ from runtime.core.errors import ModelError, ShiftAddError, one_line
 from runtime.core.files import replaced
 from runtime.engines.tensorrt.calibration_cache import header
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
 # Of a GhostNet at 224x224, an image's activations are 42 MB.
 _BATCH_SIZE = 4
 # The search runs the model some hundred times: on few images, which tell layers apart well enough.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("which images? --data PATH; or the table of an earlier run: --table FILE")
     if options.sensitivity is not None and options.data is None:
         parser.error("--sensitivity runs the model: name its images with --data PATH")
-    out = options.out or _REPOSITORY / "build" / "models" / f"{options.model.stem}.int8.onnx"
+    out = options.out or MODELS / f"{options.model.stem}.int8.onnx"
     table_path = options.table or out.with_suffix(".json")
     cache_path = out.with_suffix(".cache")
     _check_paths(options.model, out, table_path, cache_path)
@@ -144,12 +144,7 @@ def _parser() -> Parser:
         help="the TensorRT that the calibration cache is for, which goes beside the integer model "
         "as MODEL.int8.cache (default: %(default)s, of JetPack 4.6)",
     )
-    parser.add_argument(
-        "--library",
-        metavar="PATH",
-        help="the operator library (default: $SHIFTADD_ORT_LIBRARY, or build/plugins/ of the "
-        "checkout)",
-    )
+    add_library(parser)
     return parser
 
 
