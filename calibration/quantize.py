@@ -20,8 +20,8 @@ from calibration.scales import Scale, share_scales
 from calibration.table import Table
 from calibration.weights import quantize_adder
 from export.onnx_export.graph import DOMAIN, Array, Editor, attribute, is_custom
-from export.onnx_export.metadata import PREFIX
 from runtime.core.errors import ModelError
+from runtime.core.metadata import PREFIX
 
 _MICROSOFT = "com.microsoft"
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
