@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder, open_image
+from runtime.core.images import ImageFolder, list_images, open_image
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
 from runtime.core.selection import Opener, find_images, match_classes, subset
@@ -128,7 +128,7 @@ def _cell(image: Image.Image, row: int, column: int, cells: int) -> Image.Image:
 def _openers(source: str) -> list[Opener]:
     if _holds_images(source):
         return [opener for _, opener in find_images(source)]
-    return [partial(open_image, source, source)]
+    return [partial(open_image, path, path) for path in list_images(source)]
 
 
 def _holds_images(source: str) -> bool:
