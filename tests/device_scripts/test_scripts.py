@@ -20,9 +20,9 @@ from tests.support.standins.modules import OLD
 
 SCRIPTS = sorted((REPOSITORY / "device_scripts").glob("*.sh"))
 SOURCED = sorted((REPOSITORY / "device_scripts" / "lib").glob("*.sh"))
-FAKES = sorted((REPOSITORY / "tests" / "board").glob("*bin/*"))
+FAKES = sorted((REPOSITORY / "tests" / "support" / "board").glob("*bin/*"))
 NAMES = {"install", "build_plugins", "build_engine", "infer", "benchmark", "doctor"}
-BUILD_FAKES = REPOSITORY / "tests" / "board" / "build_bin"
+BUILD_FAKES = REPOSITORY / "tests" / "support" / "board" / "build_bin"
 
 Result = subprocess.CompletedProcess[str]
 
