@@ -501,7 +501,7 @@ def _tools(folder: Path, without: tuple[str, ...] = ()) -> Path:
     ):
         if name not in without:
             (folder / name).symlink_to(f"/usr/bin/{name}")
-    (folder / "uname").symlink_to(REPOSITORY / "tests" / "board" / "bin" / "uname")
+    (folder / "uname").symlink_to(REPOSITORY / "tests" / "support" / "board" / "bin" / "uname")
     return folder
 
 
