@@ -102,7 +102,7 @@ $(LIBRARY): $(READY) $(PLUGIN_SOURCES)
 
 $(NANO_LIBRARY): $(READY) $(PLUGIN_SOURCES) device_scripts/boards/jetson-nano/toolchain.cmake
 	@echo "plugins: cross-building for the Jetson Nano (some minutes the first time)"
-	$(call build-library,build/cmake-jetson-nano,$(ZIG),-DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/plugins/cmake/jetson-nano.cmake")
+	$(call build-library,build/cmake-jetson-nano,$(ZIG),-DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/device_scripts/boards/jetson-nano/toolchain.cmake")
 
 tensorrt-plugins: $(TENSORRT_LIBRARY)  ## build the plugin library with this machine's CUDA and TensorRT (TENSORRT_ROOT, CMAKE_ARGS)
 
