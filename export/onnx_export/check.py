@@ -15,7 +15,7 @@ from export.onnx_export.graph import CONTRACT_VERSION, DOMAIN, Array, Editor, at
 ACTIVATIONS = ("none", "relu", "relu6", "hardswish")
 
 _INTS = {"kernel_shape": (2, 1), "strides": (2, 1), "pads": (4, 0), "dilations": (2, 1)}
-"""Lists of integers: how many, and the least value of each."""
+"""The attributes that are lists of integers: how many there are, and the least value of each."""
 
 _TYPES = {
     **dict.fromkeys(_INTS, AttributeProto.INTS),
@@ -28,8 +28,8 @@ _TYPES = {
 def check_model(model: onnx.ModelProto) -> None:
     """Raises ValueError naming the node, the field and both values for the first breach.
 
-    Checks attributes, the number of inputs, types, shapes and codes of weights, and the channels
-    of X where value_info tells them. Weights must be initializers.
+    It checks attributes, the number of inputs, the types, shapes and codes of weights, and the
+    channels of X where value_info has them. Weights must be initializers.
     """
     editor = Editor(model)
     channels = _channels(model)
@@ -52,7 +52,7 @@ def _check_version(model: onnx.ModelProto, editor: Editor) -> None:
 
 
 def operator_attributes(op_type: str) -> set[str]:
-    """Names of the attributes that each ShiftConv or AdderConv node has, all of them."""
+    """The names of all attributes that a ShiftConv or AdderConv node has."""
     return set(_TYPES) - (set() if op_type == "ShiftConv" else {"weight_bits"})
 
 

@@ -1,4 +1,4 @@
-"""What an exported file says about itself, for whoever runs it."""
+"""Writes what an exported file says about itself to whoever runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator library's training kernels, by ctypes (plugins/include/shiftadd/training.h)."""
+"""Calls the training kernels through ctypes (plugins/include/shiftadd/training.h)."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def calibrator(source: Source) -> Any:
     """TensorRT's calibrator for the source's method; it has to live until the engine is built.
 
     Raises ModelError for a TensorRT that has no calibrators: from 11 on int8 has to be in the
-        model.
+    model.
     """
     if not hasattr(trt, "IInt8EntropyCalibrator2"):
         raise ModelError(
