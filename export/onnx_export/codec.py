@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 WORD_BITS = 32
 MAX_K = {4: 7, 8: 31}
-"""The largest k by `weight_bits`; the magnitudes reach down to 2^-6 and 2^-30."""
+"""The largest k by `weight_bits`: magnitudes down to 2^-6 and 2^-30."""
 
 Codes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.int32]
@@ -34,9 +34,9 @@ def code_bits(weights: Weights) -> int:
 def narrow(weights: Weights) -> tuple[Weights, npt.NDArray[np.float32]]:
     """Weights [M, ...] and scale [M] whose product is `weights`, to fit 4 bits if they can.
 
-    A channel whose weights are all small would need 8 bits only because of the power of two that
-    they share. Moving it into the scale costs nothing, since scaling by a power of two is exact.
-    Where 4 bits suffice without that, or do not suffice even so, the scale is 1.
+    A channel of weights that are all small needs 8 bits only for the power of two they share.
+    Taken out it costs nothing: scaling by a power of two is exact. Where 4 bits do not suffice all
+    the same, or did from the start, the scale is 1.
 
     Raises ValueError for a weight that no code holds.
     """
@@ -63,7 +63,7 @@ def pack(weights: Weights, weight_bits: int) -> Words:
         raise ValueError(
             f"weight {value} is below 2^{least}, the least of weight_bits {weight_bits}"
         )
-    # A weight of -0.0 is written without a sign, since k = 0 with the sign bit is refused.
+    # A weight of -0.0 has no sign: k = 0 with the sign bit is refused.
     sign = ((weights < 0) * (1 << (weight_bits - 1))).astype(np.uint8)
     codes = (k | sign).reshape(weights.shape[0], -1)
     width = row_words(codes.shape[1], weight_bits)
@@ -107,8 +107,7 @@ def row_words(depth: int, weight_bits: int) -> int:
 def nearest_powers(weights: Weights) -> npt.NDArray[np.float32]:
     """sign(w) * 2^round(log2|w|), exactly; 0 and what is not finite stay as they are. Any shape.
 
-    It repairs weights that PyTorch's straight-through rounding and exp2 leave an ulp away from a
-    power of two.
+    PyTorch's straight-through rounding and its exp2 leave a power of two within an ulp of one.
     """
     weights = np.asarray(weights, np.float64)
     ordinary = np.isfinite(weights) & (weights != 0)
@@ -121,9 +120,9 @@ def _exponent_codes(weights: Weights) -> Codes:
     weights = np.asarray(weights)
     mantissa, exponent = np.frexp(np.abs(weights))
     zero = weights == 0
-    # frexp gives |w| = mantissa * 2^exponent with the mantissa in [1/2, 1), so k = 2 - exponent.
+    # frexp: |w| = mantissa * 2^exponent with the mantissa in [1/2, 1), so k = 2 - exponent.
     k = np.where(zero, 0, 2 - exponent.astype(np.int64))
-    # This finds NaN as well, whose mantissa is not 1/2 either.
+    # A NaN's mantissa is not 1/2 either.
     bad = ~zero & ((mantissa != 0.5) | (k < 1) | (k > MAX_K[8]))
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])

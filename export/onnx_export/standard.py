@@ -12,7 +12,7 @@ from export.onnx_export.cleanup import clean_up
 from export.onnx_export.graph import DOMAIN, Array, Editor, attribute
 
 _UNKNOWN = -1
-"""The number that stands for the batch in a shape; no size is negative."""
+"""Stands for the batch in a shape: a size is never negative."""
 
 
 def inline(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -26,15 +26,14 @@ def inline(model: onnx.ModelProto) -> onnx.ModelProto:
     kept = [entry for entry in inlined.opset_import if entry.domain != DOMAIN]
     inlined.ClearField("opset_import")
     inlined.opset_import.extend(kept)
-    # The second round knows the shapes that the constants of the first have made known.
+    # The second round knows the shapes that only the constants of the first tell.
     for _ in range(2):
         inlined = _evaluate_constants(_evaluate_shapes(shapes.annotate(inlined)))
     return shapes.infer(naming.name_weights(_drop_identity_convolutions(inlined)))
 
 
 def _check_standard(model: onnx.ModelProto) -> None:
-    """Refuses what is left: the inliner silently leaves a function whose opset is not the
-    file's."""
+    """The inliner leaves a function in, silently, whose opset is not the file's."""
     if model.functions:
         names = ", ".join(function.name for function in model.functions)
         raise ValueError(f"functions left after inlining: {names}")
@@ -134,8 +133,7 @@ def _without_unread(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _drop_identity_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without the convolutions that make the patches of 1x1 adders, which are mere
-    copies."""
+    """The model without the patches of 1x1 adders: their convolution is a copy."""
     editor = Editor(model)
     for node in editor.nodes:
         if node.op_type == "Conv" and _copies(editor, node):
