@@ -129,7 +129,7 @@ class Library:
 
 
 def build(capability: int) -> Path:
-    """Builds the library with nvcc, where a source is newer than it.
+    """Builds the library with nvcc where a source is newer than the library.
 
     Args:
         capability: of the GPU, 53 for 5.3.
