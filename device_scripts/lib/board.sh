@@ -1,5 +1,5 @@
-# shellcheck shell=bash Facts about the board. A function prints nothing where the fact is not
-# known, and never fails.
+# shellcheck shell=bash
+# Facts about the board. A function prints nothing where the fact is not known, and never fails.
 
 # shellcheck source=device_scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,4 +1,5 @@
-# shellcheck shell=bash What the scripts share: where files are, and how messages are printed.
+# shellcheck shell=bash
+# What the scripts share: where files are, and how messages are printed.
 
 # Read by the scripts that source this file.
 # shellcheck disable=SC2034

@@ -1,6 +1,6 @@
-# shellcheck shell=bash The pinned Python packages by the version of Python. The dependencies of
-# each are pinned as well, so that pip has nothing to choose. Each has a wheel for aarch64, except
-# PyCUDA and pytools.
+# shellcheck shell=bash
+# The pinned Python packages by the version of Python. The dependencies of each are pinned as well,
+# so that pip has nothing to choose. Each has a wheel for aarch64, except PyCUDA and pytools.
 
 # shellcheck source=device_scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
