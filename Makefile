@@ -218,6 +218,7 @@ lint: $(READY)  ## ruff and mypy; vermin for what runs on a device
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@find plugins tests device_scripts -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format --dry-run --Werror
 	@ls $(DEVICE_PYTHON) >/dev/null
 	@$(VENV)/bin/vermin --quiet --target=3.6- --violations --eval-annotations --no-parse-comments $(DEVICE_PYTHON)
 
