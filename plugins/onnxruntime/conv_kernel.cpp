@@ -5,8 +5,8 @@ namespace ort {
 
 ConvKernel::ConvKernel(OperatorKind kind, const OrtKernelInfo* info)
     : ConvNode(kind, info), micro_kernels_(cpu::select_micro_kernels()) {
-  with_constant_weights(
-      info, [&](const ConvGeometry& geometry, const void* w) { packed(geometry, w); });
+  with_constant_weights(info,
+                        [&](const ConvGeometry& geometry, const void* w) { packed(geometry, w); });
 }
 
 std::shared_ptr<const cpu::Convolution> ConvKernel::packed(const ConvGeometry& geometry,
@@ -29,14 +29,14 @@ cpu::Convolution ConvKernel::pack(const ConvGeometry& geometry, const void* w) c
 void ConvKernel::compute(OrtKernelContext* context) {
   const ConvGeometry g = run_geometry(context);
   const auto convolution = packed(g, tensor_data<void>(input(context, kInputW)));
-  float* y = static_cast<float*>(
-      output(context, {g.batch, g.out_channels, g.out_height, g.out_width}));
+  float* y =
+      static_cast<float*>(output(context, {g.batch, g.out_channels, g.out_height, g.out_width}));
   NodeThreads threads(context, threads_);
-  convolution->run(g,
-                   {tensor_data<float>(input(context, kInputX)),
-                    tensor_data<float>(input(context, kInputScale)),
-                    tensor_data<float>(input(context, kInputBias)), y},
-                   attributes_.activation, threads);
+  convolution->run(
+      g,
+      {tensor_data<float>(input(context, kInputX)), tensor_data<float>(input(context, kInputScale)),
+       tensor_data<float>(input(context, kInputBias)), y},
+      attributes_.activation, threads);
 }
 
 }  // namespace ort

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "shiftadd/packed_weights.h"
 #include "common/thread_pool.h"
+#include "shiftadd/packed_weights.h"
 
 namespace shiftadd {
 namespace ort {
@@ -75,8 +75,8 @@ ConvGeometry ConvNode::run_geometry(const OrtKernelContext* context) const {
 
 // W's elements have 32 bits, but for an integer adder's.
 size_t ConvNode::weight_bytes(const ConvGeometry& geometry) const {
-  const int64_t columns = is_shift(kind_) ? packed_columns(geometry.terms, attributes_.weight_bits)
-                                          : geometry.terms;
+  const int64_t columns =
+      is_shift(kind_) ? packed_columns(geometry.terms, attributes_.weight_bits) : geometry.terms;
   const size_t element = kind_ == OperatorKind::kQLinearAdderConv ? 1 : sizeof(int32_t);
   return static_cast<size_t>(geometry.out_channels * columns) * element;
 }

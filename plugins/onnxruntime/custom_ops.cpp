@@ -101,9 +101,7 @@ OrtStatus* ORT_API_CALL compute_v2(void* kernel, OrtKernelContext* context) {
 
 // Before API 17 an exception is the one failure that ONNX Runtime turns into an error. A build of
 // it on another C++ library catches it without its text, so the text is printed first.
-void print_failure(const std::exception& error) {
-  std::fprintf(stderr, "%s\n", error.what());
-}
+void print_failure(const std::exception& error) { std::fprintf(stderr, "%s\n", error.what()); }
 
 // A kernel before API 17. Before API 15 it is not told its node's name, but ONNX Runtime puts that
 // name before whatever a run throws: so there a refusal waits for the first run to be thrown.
@@ -161,7 +159,8 @@ OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, s
   return INPUT_OUTPUT_REQUIRED;
 }
 
-// The four callbacks below must be filled in from API 14 and 16 on, though nothing here is variadic.
+// The four callbacks below must be filled in from API 14 and 16 on, though nothing here is
+// variadic.
 OrtMemType ORT_API_CALL default_memory(const OrtCustomOp*, size_t) { return OrtMemTypeDefault; }
 int ORT_API_CALL smallest_arity(const OrtCustomOp*) { return 1; }
 int ORT_API_CALL homogeneous(const OrtCustomOp*) { return 1; }

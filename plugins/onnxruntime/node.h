@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "ort_api.h"
 #include "common/parallel.h"
+#include "ort_api.h"
 
 namespace shiftadd {
 namespace ort {

@@ -9,16 +9,17 @@
 #include <vector>
 
 #if ORT_API_VERSION < 17
-#error "ONNX Runtime's headers must be of version 1.17 or newer; older libraries are served all the same"
+#error \
+    "ONNX Runtime's headers must be of version 1.17 or newer; older libraries are served all the same"
 #endif
 
 namespace shiftadd {
 namespace ort {
 
 // Steps of the API at which something that the binding uses appeared.
-constexpr uint32_t kOldestApi = 10;         // ONNX Runtime 1.10, the Jetson Nano's
-constexpr uint32_t kConstantInputsApi = 15; // a node's name and its constant inputs at creation
-constexpr uint32_t kStatusApi = 17;         // statuses from kernels, the session's thread pool
+constexpr uint32_t kOldestApi = 10;          // ONNX Runtime 1.10, the Jetson Nano's
+constexpr uint32_t kConstantInputsApi = 15;  // a node's name and its constant inputs at creation
+constexpr uint32_t kStatusApi = 17;          // statuses from kernels, the session's thread pool
 
 struct Api {
   const OrtApi* table;

@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "integer/addition.h"
 #include "common/thread_pool.h"
+#include "integer/addition.h"
 
 namespace shiftadd {
 namespace ort {
@@ -40,9 +40,9 @@ QLinearAddKernel::QLinearAddKernel(const OrtKernelInfo* info)
       kernels_(cpu::select_integer_kernels()) {
   const auto constant = [&](size_t index) { return constant_input(info, index); };
   check_scalar_shapes(node_, constant);
-  for (const size_t index : {kAdditionInputAScale, kAdditionInputAZeroPoint, kAdditionInputBScale,
-                             kAdditionInputBZeroPoint, kAdditionInputYScale,
-                             kAdditionInputYZeroPoint}) {
+  for (const size_t index :
+       {kAdditionInputAScale, kAdditionInputAZeroPoint, kAdditionInputBScale,
+        kAdditionInputBZeroPoint, kAdditionInputYScale, kAdditionInputYZeroPoint}) {
     if (constant(index) == nullptr) return;
   }
   quantization_ = read_quantization(constant);

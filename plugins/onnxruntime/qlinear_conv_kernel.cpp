@@ -16,8 +16,8 @@ T scalar(const OrtKernelContext* context, size_t index) {
 QLinearConvKernel::QLinearConvKernel(OperatorKind kind, const OrtKernelInfo* info)
     : ConvNode(kind, info), kernels_(cpu::select_integer_kernels()) {
   check_values([&](size_t index) { return constant_input(info, index); });
-  with_constant_weights(
-      info, [&](const ConvGeometry& geometry, const void* w) { packed(geometry, w); });
+  with_constant_weights(info,
+                        [&](const ConvGeometry& geometry, const void* w) { packed(geometry, w); });
 }
 
 template <typename Get>
@@ -48,8 +48,8 @@ void QLinearConvKernel::check_values(const Get& get) const {
   }
 }
 
-std::shared_ptr<const cpu::IntegerConvolution> QLinearConvKernel::packed(const ConvGeometry& geometry,
-                                                                     const void* w) {
+std::shared_ptr<const cpu::IntegerConvolution> QLinearConvKernel::packed(
+    const ConvGeometry& geometry, const void* w) {
   return weights_.get(geometry, w, weight_bytes(geometry), constant_weights(),
                       [&] { return pack(geometry, w); });
 }

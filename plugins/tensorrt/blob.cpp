@@ -131,8 +131,7 @@ Blob write_blob(const PluginState& state) {
   return writer.finish();
 }
 
-PluginState read_blob(OperatorKind kind, const std::string& node, const void* data,
-                      size_t length) {
+PluginState read_blob(OperatorKind kind, const std::string& node, const void* data, size_t length) {
   Reader reader(node, data, length);
   reader.header();
   reader.expect_word("operator", kind_code(kind));

@@ -166,16 +166,15 @@ void ConvCore::prepare(const Descriptions& descriptions) {
 }
 
 bool ConvCore::is_prepared(const Descriptions& descriptions) const {
-  return prepared_ && std::equal(descriptions.begin(), descriptions.end(), descriptions_.begin(),
-                                 same_tensor);
+  return prepared_ &&
+         std::equal(descriptions.begin(), descriptions.end(), descriptions_.begin(), same_tensor);
 }
 
 void ConvCore::check_memory(const Memory& memory) const {
-  const bool handed = memory.inputs != nullptr && memory.outputs != nullptr &&
-                      std::find(memory.inputs, memory.inputs + kInputs, nullptr) ==
-                          memory.inputs + kInputs &&
-                      memory.outputs[0] != nullptr &&
-                      (memory.workspace != nullptr || workspace_bytes_ == 0);
+  const bool handed =
+      memory.inputs != nullptr && memory.outputs != nullptr &&
+      std::find(memory.inputs, memory.inputs + kInputs, nullptr) == memory.inputs + kInputs &&
+      memory.outputs[0] != nullptr && (memory.workspace != nullptr || workspace_bytes_ == 0);
   if (!handed && problem_.geometry.batch != 0) {
     throw ContractError(node_, "memory of the tensors and the workspace", "all of it",
                         "a null pointer");

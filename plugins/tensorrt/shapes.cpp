@@ -82,10 +82,10 @@ const IDimensionExpr& out_extent(const Expressions& expressions, const std::stri
                                  const IDimensionExpr& in) {
   const int64_t pads = attributes.pads[axis] + attributes.pads[axis + 2];
   const int64_t window = attributes.dilations[axis] * (attributes.kernel_shape[axis] - 1) + 1;
-  const IDimensionExpr& padded = expressions(DimensionOperation::kSUM, in,
-                                             expressions.constant(node, "sum of pads", pads));
-  const IDimensionExpr& room = expressions(
-      DimensionOperation::kSUB, padded, expressions.constant(node, "dilated kernel", window));
+  const IDimensionExpr& padded =
+      expressions(DimensionOperation::kSUM, in, expressions.constant(node, "sum of pads", pads));
+  const IDimensionExpr& room = expressions(DimensionOperation::kSUB, padded,
+                                           expressions.constant(node, "dilated kernel", window));
   const IDimensionExpr& steps =
       expressions(DimensionOperation::kFLOOR_DIV, room,
                   expressions.constant(node, "strides", attributes.strides[axis]));

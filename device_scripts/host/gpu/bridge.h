@@ -1,5 +1,5 @@
-// The CUDA kernels as C functions, for Python's ctypes. A pointer may be of any memory that the kernels
-// can reach: a GPU's or, where they were built for the host, the host's.
+// The CUDA kernels as C functions, for Python's ctypes. A pointer may be of any memory that the
+// kernels can reach: a GPU's or, where they were built for the host, the host's.
 #ifndef SHIFTADD_DEVICE_SCRIPTS_GPU_BRIDGE_H_
 #define SHIFTADD_DEVICE_SCRIPTS_GPU_BRIDGE_H_
 
@@ -22,7 +22,8 @@ struct ShiftaddCall {
   int64_t multiprocessors;
 };
 
-// Bytes of workspace that the call needs; -1, with the reason in `error`, for a call that is refused.
+// Bytes of workspace that the call needs; -1, with the reason in `error`, for a call that is
+// refused.
 int64_t shiftadd_workspace_bytes(const ShiftaddCall* call, char* error, size_t error_bytes);
 
 // Enqueues the call on its stream; 0, or -1 with the reason in `error`.

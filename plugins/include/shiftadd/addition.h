@@ -58,7 +58,8 @@ inline void validate_addition(const std::string& node, const AdditionQuantizatio
   validate_scale(node, "y_scale", y_scale);
   for (const float scale : {quantization.a_scale, quantization.b_scale}) {
     if (!std::isfinite(addition_multiplier(scale, y_scale))) {
-      throw ContractError(node, "y_scale", "a number by which " + detail::text(scale) + " can be divided",
+      throw ContractError(node, "y_scale",
+                          "a number by which " + detail::text(scale) + " can be divided",
                           detail::text(y_scale));
     }
   }

@@ -141,10 +141,10 @@ inline void require_list(const std::string& node, const char* field,
     valid = valid && value >= smallest && value <= kLargestAttribute;
   }
   if (!valid) {
-    throw ContractError(node, field,
-                        text(count) + " integers from " + text(smallest) + " to " +
-                            text(kLargestAttribute),
-                        text(values));
+    throw ContractError(
+        node, field,
+        text(count) + " integers from " + text(smallest) + " to " + text(kLargestAttribute),
+        text(values));
   }
 }
 
@@ -307,9 +307,9 @@ inline ConvGeometry resolve_geometry(OperatorKind kind, const std::string& node,
   g.out_width = detail::out_extent(node, "width", g.width, g.pad_left, attributes.pads[3],
                                    g.kernel_width, g.stride_width, g.dilation_width);
   // Bytes, not elements: a size that malloc can be asked for at all.
-  detail::checked_product(node, "output size in bytes",
-                          {g.batch, g.out_channels, g.out_height, g.out_width,
-                           static_cast<int64_t>(sizeof(float))});
+  detail::checked_product(
+      node, "output size in bytes",
+      {g.batch, g.out_channels, g.out_height, g.out_width, static_cast<int64_t>(sizeof(float))});
   return g;
 }
 
@@ -355,8 +355,8 @@ inline void validate_finite(const std::string& node, const char* input, const fl
                             int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     if (!std::isfinite(values[i])) {
-      throw ContractError(node, std::string(input) + "[" + detail::text(i) + "]",
-                          "a finite number", detail::text(values[i]));
+      throw ContractError(node, std::string(input) + "[" + detail::text(i) + "]", "a finite number",
+                          detail::text(values[i]));
     }
   }
 }

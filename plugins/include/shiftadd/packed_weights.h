@@ -60,9 +60,9 @@ inline void decode_row(const std::string& node, const int32_t* packed, int64_t r
   for (int64_t i = terms; i < stored; ++i) {
     const ShiftCode code = extract_code(packed, i, weight_bits);
     if (code.k != 0 || code.negative) {
-      throw ContractError(node, field(i), "0 in the unused tail",
-                          std::string(code.negative ? "the sign bit and " : "") +
-                              "k = " + detail::text(code.k));
+      throw ContractError(
+          node, field(i), "0 in the unused tail",
+          std::string(code.negative ? "the sign bit and " : "") + "k = " + detail::text(code.k));
     }
   }
 }

@@ -1,5 +1,5 @@
-// What one term of a sum is, how its weight is stored, and what is made of a sum: the device side of
-// the operator contract. Includes nothing but CUDA's half type, so that NVRTC takes it too.
+// What one term of a sum is, how its weight is stored, and what is made of a sum: the device side
+// of the operator contract. Includes nothing but CUDA's half type, so that NVRTC takes it too.
 #ifndef SHIFTADD_KERNELS_CUDA_ARITHMETIC_CUH_
 #define SHIFTADD_KERNELS_CUDA_ARITHMETIC_CUH_
 
@@ -20,8 +20,8 @@ __device__ inline float to_float(__half value) { return __half2float(value); }
 __device__ inline void store(float* to, float value) { *to = value; }
 __device__ inline void store(__half* to, float value) { *to = __float2half_rn(value); }
 
-// An operation reads W as rows of 32-bit words: kWordTerms weights a word, lowest bits first. A word
-// of 0 holds weights of 0, which add nothing to a sum where x is 0.
+// An operation reads W as rows of 32-bit words: kWordTerms weights a word, lowest bits first. A
+// word of 0 holds weights of 0, which add nothing to a sum where x is 0.
 
 template <int kBits>
 struct Shift {

@@ -1,5 +1,4 @@
 #include "convolution.h"
-
 #include "dense.cuh"
 #include "dense_half.cuh"
 #include "depthwise.cuh"
@@ -126,8 +125,8 @@ cudaError_t multiprocessors(int* count) noexcept {
   return cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device);
 }
 
-cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors, void* workspace,
-                cudaStream_t stream) noexcept {
+cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors,
+                void* workspace, cudaStream_t stream) noexcept {
   return problem.type == DataType::kHalf
              ? run_typed<__half>(problem, tensors, multiprocessors, workspace, stream)
              : run_typed<float>(problem, tensors, multiprocessors, workspace, stream);

@@ -1,7 +1,8 @@
 // The integer operators on every instruction set of this machine, bit for bit: random shapes,
 // arrays that end at a guard page, sums at the limits of their lanes, outputs of which each
-// byte was wrong before. Run by tests/plugins/test_cpp_programs.py under sanitizers and, cross-built, by
-// tests/plugins/test_aarch64.py; prints one line for each failure and exits 1 if there was any.
+// byte was wrong before. Run by tests/plugins/test_cpp_programs.py under sanitizers and,
+// cross-built, by tests/plugins/test_aarch64.py; prints one line for each failure and exits 1 if
+// there was any.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -10,12 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "common/thread_pool.h"
 #include "integer/addition.h"
-#include "integer_case.h"
 #include "integer/convolution.h"
+#include "integer_case.h"
 #include "shiftadd/contract.h"
 #include "support.h"
-#include "common/thread_pool.h"
 
 namespace {
 
@@ -88,8 +89,7 @@ void test_case(const IntegerCase& c, const std::vector<uint8_t>& expected,
     convolution.run(g, {in.data(), scale.data(), bias.data(), y.data()}, c.quantization,
                     c.activation, layout, threads);
     expect(std::equal(wanted.begin(), wanted.end(), y.data()),
-           std::string(kernels.name) + (last ? " NHWC: " : " NCHW: ") +
-               test::describe(c.kind, g));
+           std::string(kernels.name) + (last ? " NHWC: " : " NCHW: ") + test::describe(c.kind, g));
   }
 }
 
@@ -165,6 +165,7 @@ int main() {
     const Addition addition = draw_addition(random);
     for (const cpu::IntegerKernels* table : tables) test_addition(addition, *table);
   }
-  expect(codes.size() > 200, "the cases' outputs have " + detail::text(codes.size()) + " codes only");
+  expect(codes.size() > 200,
+         "the cases' outputs have " + detail::text(codes.size()) + " codes only");
   return test::report(seed);
 }

@@ -1,7 +1,8 @@
-// The convolution on every instruction set of this machine and on the thread pool, under sanitizers:
-// random shapes, arrays that end at a guard page, outputs that start as NaN, inputs that are far from
-// 0 and close to the weights, inputs that are not finite. Run by
-// tests/plugins/test_cpp_programs.py; prints one line for each failure and exits 1 if there was any.
+// The convolution on every instruction set of this machine and on the thread pool, under
+// sanitizers: random shapes, arrays that end at a guard page, outputs that start as NaN, inputs
+// that are far from 0 and close to the weights, inputs that are not finite. Run by
+// tests/plugins/test_cpp_programs.py; prints one line for each failure and exits 1 if there was
+// any.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -15,10 +16,10 @@
 #include <thread>
 #include <vector>
 
+#include "common/thread_pool.h"
 #include "float/convolution.h"
 #include "shiftadd/contract.h"
 #include "support.h"
-#include "common/thread_pool.h"
 
 namespace {
 
@@ -76,7 +77,8 @@ struct Error {
   double squared = 0, magnitude = 0;
 };
 
-void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double got, Error& error) {
+void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double got,
+               Error& error) {
   double sum = 0, size = 0;
   test::for_each_term(c.geometry, n, m, i, j, [&](int64_t x_index, int64_t w_index) {
     const double x = x_index < 0 ? 0 : c.x[x_index];
@@ -93,14 +95,12 @@ void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double
 std::vector<float> run(const Case& c, const cpu::MicroKernels& kernels) {
   const ConvGeometry& g = c.geometry;
   const size_t count = static_cast<size_t>(g.batch * g.out_channels * g.out_height * g.out_width);
-  const test::Guarded<float> y(
-      std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
+  const test::Guarded<float> y(std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
   const test::Guarded<float> x(c.x), scale(c.scale), bias(c.bias);
   const cpu::Convolution convolution(c.kind, kernels, test::packing_geometry(g),
                                      test::Guarded<float>(c.w).data());
   cpu::ProcessThreads threads(cpu::wanted_threads());
-  convolution.run(g, {x.data(), scale.data(), bias.data(), y.data()}, c.activation,
-                  threads);
+  convolution.run(g, {x.data(), scale.data(), bias.data(), y.data()}, c.activation, threads);
   return std::vector<float>(y.data(), y.data() + count);
 }
 
@@ -122,7 +122,8 @@ void test_case(const Case& c, const cpu::MicroKernels& kernels) {
                     detail::text(std::sqrt(error.squared / error.magnitude)));
 }
 
-// An input or a weight that is not finite makes those outputs so that it is a term of, and no other.
+// An input or a weight that is not finite makes those outputs so that it is a term of, and no
+// other.
 void test_not_finite(std::mt19937& random, const cpu::MicroKernels& kernels) {
   const float infinity = std::numeric_limits<float>::infinity();
   const float values[] = {infinity, -infinity, std::nanf("")};
@@ -131,8 +132,8 @@ void test_not_finite(std::mt19937& random, const cpu::MicroKernels& kernels) {
   c.activation = Activation::kNone;
   for (std::vector<float>* array : {&c.x, &c.w}) {
     if (array->empty() || test::draw(random, 0, 1)) continue;
-    const size_t at = static_cast<size_t>(
-        test::draw(random, 0, static_cast<int64_t>(array->size()) - 1));
+    const size_t at =
+        static_cast<size_t>(test::draw(random, 0, static_cast<int64_t>(array->size()) - 1));
     (*array)[at] = values[test::draw(random, 0, 2)];
   }
   const ConvGeometry& g = c.geometry;
@@ -148,7 +149,7 @@ void test_not_finite(std::mt19937& random, const cpu::MicroKernels& kernels) {
           });
           const double expected = c.bias[m] - c.scale[m] * sum;
           const double size = std::fabs(c.scale[m]) * sum + std::fabs(c.bias[m]);
-          const bool same = std::isnan(expected) ? std::isnan(y[at])
+          const bool same = std::isnan(expected)   ? std::isnan(y[at])
                             : std::isinf(expected) ? y[at] == expected
                                                    : std::fabs(y[at] - expected) <= 1e-5 * size;
           wrong += same ? 0 : 1;
@@ -172,8 +173,8 @@ void test_callers(const Case& c, const cpu::MicroKernels& kernels) {
   for (std::thread& caller : callers) caller.join();
   for (const auto& output : outputs) {
     const bool same = output.size() == alone.size() &&
-                      (alone.empty() || std::memcmp(output.data(), alone.data(),
-                                                    alone.size() * sizeof(float)) == 0);
+                      (alone.empty() ||
+                       std::memcmp(output.data(), alone.data(), alone.size() * sizeof(float)) == 0);
     expect(same, "callers at once: " + test::describe(c.kind, c.geometry));
   }
 }

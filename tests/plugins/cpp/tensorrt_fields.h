@@ -58,8 +58,8 @@ class Fields {
     set(name, value.data(), value.size(), nvinfer1::PluginFieldType::kCHAR, value.size());
   }
 
-  void set(const std::string& name, const void* data, size_t bytes,
-           nvinfer1::PluginFieldType type, size_t length) {
+  void set(const std::string& name, const void* data, size_t bytes, nvinfer1::PluginFieldType type,
+           size_t length) {
     data_.emplace_back(new Bytes(data, bytes));
     nvinfer1::PluginField& field = get(name);
     field.data = data_.back()->data();

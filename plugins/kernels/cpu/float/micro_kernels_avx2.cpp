@@ -38,8 +38,8 @@ struct Avx2Vector {
     std::memcpy(&word, codes, sizeof(word));
     const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(word), place);
     // A permutation looks at the lowest three bits of its index alone; the fourth is the sign.
-    const Register sign = _mm256_and_ps(_mm256_castsi256_ps(_mm256_slli_epi32(code, 28)),
-                                        _mm256_set1_ps(-0.0f));
+    const Register sign =
+        _mm256_and_ps(_mm256_castsi256_ps(_mm256_slli_epi32(code, 28)), _mm256_set1_ps(-0.0f));
     return _mm256_xor_ps(_mm256_permutevar8x32_ps(load(kDecoded), code), sign);
   }
   // Else GCC computes a whole step's maxima first, for which there are not enough registers.

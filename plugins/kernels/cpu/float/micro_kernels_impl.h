@@ -3,29 +3,29 @@
 // files that are compiled for different processors.
 //
 // A Vector type offers: Register, kLanes, load, store (both unaligned), broadcast,
-// load_front(p, count) and store_front(p, v, count) that touch the first count < kLanes floats only,
-// keep_order(v), before which v is computed and not later, where the compiler needs to be told,
-// even(low, high) = low[0], low[2], .., high[1], high[3], ..: one vector of every second float of
-// 2 kLanes - 1, of which low has the first kLanes and high the last,
-// multiply_add(a, b, c) = a*b + c, add_distance(x, w, sum) = sum + |x - w|,
-// clamp(v, low, high) that keeps NaN. One with kShiftRows offers decode(bytes), the weights of the
-// first kLanes codes of 4 bits, of which no byte more is read. One with kMaximumTiles offers max(a, b) and min(a, b), both b
-// where one is NaN, and all_at_least_zero(v).
+// load_front(p, count) and store_front(p, v, count) that touch the first count < kLanes floats
+// only, keep_order(v), before which v is computed and not later, where the compiler needs to be
+// told, even(low, high) = low[0], low[2], .., high[1], high[3], ..: one vector of every second
+// float of 2 kLanes - 1, of which low has the first kLanes and high the last, multiply_add(a, b, c)
+// = a*b + c, add_distance(x, w, sum) = sum + |x - w|, clamp(v, low, high) that keeps NaN. One with
+// kShiftRows offers decode(bytes), the weights of the first kLanes codes of 4 bits, of which no
+// byte more is read. One with kMaximumTiles offers max(a, b) and min(a, b), both b where one is
+// NaN, and all_at_least_zero(v).
 #ifndef SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
 #define SHIFTADD_KERNELS_CPU_MICRO_KERNELS_IMPL_H_
 
 #include <cstring>
 
-#include "float/micro_kernels.h"
 #include "common/unroll.h"
+#include "float/micro_kernels.h"
 
 namespace shiftadd {
 namespace cpu {
 
 // The weights of the 16 codes of 4 bits.
-constexpr float kDecoded[16] = {
-    0.0f, 1.0f,  0.5f,  0.25f,  0.125f,  0.0625f,  0.03125f,  0.015625f,
-    0.0f, -1.0f, -0.5f, -0.25f, -0.125f, -0.0625f, -0.03125f, -0.015625f};
+constexpr float kDecoded[16] = {0.0f,     1.0f,      0.5f,      0.25f,     0.125f, 0.0625f,
+                                0.03125f, 0.015625f, 0.0f,      -1.0f,     -0.5f,  -0.25f,
+                                -0.125f,  -0.0625f,  -0.03125f, -0.015625f};
 
 // sum + w*x; the operator's output is +sum.
 template <typename Vector>
@@ -72,8 +72,7 @@ SHIFTADD_INLINE typename Vector::Register activate(typename Vector::Register v,
                                       Vector::broadcast(6.0f));
       return v * (gate * Vector::broadcast(1.0f / 6.0f));
     }
-    case Activation::kNone:
-      break;
+    case Activation::kNone: break;
   }
   return v;
 }
@@ -105,12 +104,12 @@ SHIFTADD_INLINE void add_term(const float* w, const float* const (&x)[Vectors], 
                               TileSums<Vector, Rows, Vectors>& sums) {
   using Register = typename Vector::Register;
   Register pixels[Vectors];
-SHIFTADD_UNROLL(4)
+  SHIFTADD_UNROLL(4)
   for (size_t v = 0; v < Vectors; ++v) pixels[v] = Vector::load(x[v] + row);
-SHIFTADD_UNROLL(16)
+  SHIFTADD_UNROLL(16)
   for (size_t r = 0; r < Rows; ++r) {
     const Register weight = Vector::broadcast(w[r]);
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) {
       sums[r][v] = Term::accumulate(pixels[v], weight, sums[r][v]);
       Vector::keep_order(sums[r][v]);
@@ -118,21 +117,21 @@ SHIFTADD_UNROLL(4)
   }
 }
 
-// The tile's sums over this block of terms. Some are taken at once, and each vector has a pointer of
-// its own: counting and adding up addresses would take slots of the units that multiply.
+// The tile's sums over this block of terms. Some are taken at once, and each vector has a pointer
+// of its own: counting and adding up addresses would take slots of the units that multiply.
 template <typename Vector, typename Term, size_t Rows, size_t Vectors>
 SHIFTADD_INLINE void sum_block(const TileArguments& tile, TileSums<Vector, Rows, Vectors>& sums) {
   constexpr size_t kTermsAtOnce = 4;
-SHIFTADD_UNROLL(16)
+  SHIFTADD_UNROLL(16)
   for (size_t r = 0; r < Rows; ++r) {
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) {
       sums[r][v] = Vector::broadcast(0.0f);
     }
   }
   const float* w = tile.w;
   const float* x[Vectors];
-SHIFTADD_UNROLL(4)
+  SHIFTADD_UNROLL(4)
   for (size_t v = 0; v < Vectors; ++v) {
     x[v] = tile.x.x + tile.x.vectors[v];
     __asm__("" : "+r"(x[v]));
@@ -140,7 +139,7 @@ SHIFTADD_UNROLL(4)
   const ptrdiff_t* row = tile.x.rows;
   size_t k = 0;
   for (; k + kTermsAtOnce <= tile.depth; k += kTermsAtOnce) {
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t i = 0; i < kTermsAtOnce; ++i) {
       add_term<Vector, Term, Rows, Vectors>(w + i * Rows, x, row[i], sums);
     }
@@ -155,30 +154,31 @@ SHIFTADD_UNROLL(4)
 // Adds what earlier blocks left, and leaves the sums for the next block or writes the outputs.
 template <typename Vector, typename Term, size_t Rows, size_t Vectors>
 SHIFTADD_INLINE void finish_tile(const TileArguments& tile, TileSums<Vector, Rows, Vectors>& sums) {
-  // Added after the block's own sum, not before it: a sum in blocks rounds less than one in sequence.
+  // Added after the block's own sum, not before it: a sum in blocks rounds less than one in
+  // sequence.
   if (tile.load_partial) {
-SHIFTADD_UNROLL(16)
+    SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
-SHIFTADD_UNROLL(4)
+      SHIFTADD_UNROLL(4)
       for (size_t v = 0; v < Vectors; ++v) {
         sums[r][v] += Vector::load(tile.partial + (r * Vectors + v) * Vector::kLanes);
       }
     }
   }
   if (tile.store_partial) {
-SHIFTADD_UNROLL(16)
+    SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
-SHIFTADD_UNROLL(4)
+      SHIFTADD_UNROLL(4)
       for (size_t v = 0; v < Vectors; ++v) {
         Vector::store(tile.partial + (r * Vectors + v) * Vector::kLanes, sums[r][v]);
       }
     }
     return;
   }
-SHIFTADD_UNROLL(16)
+  SHIFTADD_UNROLL(16)
   for (size_t r = 0; r < Rows; ++r) {
     if (r >= tile.rows) return;
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) {
       const size_t begin = v * Vector::kLanes;
       if (begin >= tile.columns) break;
@@ -203,13 +203,13 @@ SHIFTADD_INLINE bool take_distances(const TileArguments& tile,
   using Register = typename Vector::Register;
   constexpr size_t kWidth = Vectors * Vector::kLanes;
   bool all_count = true;
-SHIFTADD_UNROLL(4)
+  SHIFTADD_UNROLL(4)
   for (size_t v = 0; v < Vectors; ++v) {
     const Register x_sum = Vector::load(tile.x_sums + v * Vector::kLanes);
     const Register x_limit = Vector::load(tile.x_sums + kWidth + v * Vector::kLanes);
     // A NaN is there in the last row, too: then it is the limit's infinity that brings it about.
     Register least = Vector::broadcast(0.0f);
-SHIFTADD_UNROLL(16)
+    SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
       const Register twice = sums[r][v] + sums[r][v];
       const Register limit = x_limit + Vector::broadcast(tile.w_sums[Rows + r]);
@@ -274,14 +274,14 @@ SHIFTADD_INLINE void shift_few_rows(const ShiftRowsArguments& call, size_t first
     const size_t left = count - row;
     const uint8_t* rows[kRowsAtOnce];
     Register sums[kRowsAtOnce];
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t r = 0; r < kRowsAtOnce; ++r) {
       rows[r] = w + (row + (r < left ? r : left - 1)) * row_bytes;
       sums[r] = Vector::broadcast(0.0f);
     }
     for (size_t k = 0; k < call.terms; k += Vector::kLanes) {
       const Register x = Vector::load(call.x + k);
-SHIFTADD_UNROLL(4)
+      SHIFTADD_UNROLL(4)
       for (size_t r = 0; r < kRowsAtOnce; ++r) {
         sums[r] = Vector::multiply_add(x, Vector::decode(rows[r] + k / 2), sums[r]);
       }
@@ -311,35 +311,35 @@ void shift_rows(const ShiftRowsArguments& call) {
   }
 }
 
-// `Vectors` output vectors of `Rows` depthwise rows. Taps is the number of taps where it is known to
-// the compiler, which then keeps the weights in registers from row to row; 0 where it is not.
+// `Vectors` output vectors of `Rows` depthwise rows. Taps is the number of taps where it is known
+// to the compiler, which then keeps the weights in registers from row to row; 0 where it is not.
 template <typename Vector, typename Term, size_t Taps, size_t Rows, size_t Vectors>
 SHIFTADD_INLINE void depthwise_step(const DepthwiseArguments& call, const float* x, float* y,
                                     size_t columns) {
   using Register = typename Vector::Register;
   const size_t taps = Taps == 0 ? call.taps : Taps;
   Register sums[Rows][Vectors];
-SHIFTADD_UNROLL(4)
+  SHIFTADD_UNROLL(4)
   for (size_t r = 0; r < Rows; ++r) {
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) sums[r][v] = Vector::broadcast(0.0f);
   }
-SHIFTADD_UNROLL(9)
+  SHIFTADD_UNROLL(9)
   for (size_t t = 0; t < taps; ++t) {
     const Register weight = Vector::broadcast(call.w[t]);
     const float* pixels = x + call.offsets[t];
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t r = 0; r < Rows; ++r) {
-SHIFTADD_UNROLL(4)
+      SHIFTADD_UNROLL(4)
       for (size_t v = 0; v < Vectors; ++v) {
         const float* from = pixels + r * call.x_stride + v * Vector::kLanes;
         sums[r][v] = Term::accumulate(Vector::load(from), weight, sums[r][v]);
       }
     }
   }
-SHIFTADD_UNROLL(4)
+  SHIFTADD_UNROLL(4)
   for (size_t r = 0; r < Rows; ++r) {
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t v = 0; v < Vectors; ++v) {
       const size_t begin = v * Vector::kLanes;
       store_within<Vector>(y + r * call.columns + begin,
@@ -404,8 +404,8 @@ SHIFTADD_INLINE typename Vector::Register load_pixels(const float* p, size_t cou
   const auto low = floats < kLanes ? Vector::load_front(p, floats) : Vector::load(p);
   if (floats < kLanes) return Vector::even(low, low);
   const float* last = p + kLanes - 1;
-  const auto high = count == kLanes ? Vector::load(last)
-                                    : Vector::load_front(last, floats - (kLanes - 1));
+  const auto high =
+      count == kLanes ? Vector::load(last) : Vector::load_front(last, floats - (kLanes - 1));
   return Vector::even(low, high);
 }
 
@@ -421,7 +421,7 @@ SHIFTADD_INLINE void copy_vectors(const CopyArguments& call) {
   float* to = call.to;
   const float* from = call.from;
   for (size_t row = 0; row < call.rows; ++row, to += call.to_step, from += call.from_step) {
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t v = 0; v + 1 < Vectors; ++v) {
       const size_t i = v * Vector::kLanes;
       Vector::store(to + i, load_pixels<Vector, PixelStep>(from + i * PixelStep, kLanes));

@@ -40,8 +40,8 @@ const MicroKernels& select_micro_kernels() {
     if (chosen && candidate.runs_here) return candidate.table();
     if (candidate.runs_here) known += std::string(known.empty() ? "" : ", ") + candidate.name;
   }
-  throw std::runtime_error("SHIFTADD_CPU_ISA: expected one of " + known + " on this processor, got " +
-                           wanted);
+  throw std::runtime_error("SHIFTADD_CPU_ISA: expected one of " + known +
+                           " on this processor, got " + wanted);
 }
 
 }  // namespace cpu

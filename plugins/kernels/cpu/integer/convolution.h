@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "integer/micro_kernels.h"
 #include "common/parallel.h"
+#include "integer/micro_kernels.h"
 #include "shiftadd/contract.h"
 
 namespace shiftadd {

@@ -1,8 +1,8 @@
 // Integer micro-kernels for any processor, and the choice among the tables.
 #include <string>
 
-#include "integer/micro_kernels_impl.h"
 #include "float/micro_kernels.h"
+#include "integer/micro_kernels_impl.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -40,15 +40,14 @@ struct AdderTile : PortableTile<IntegerAdderTerm, Pixels> {};
 }  // namespace
 
 const IntegerKernels& portable_integer_kernels() {
-  static const IntegerKernels table = {
-      "portable",
-      make_tile<ShiftTile>(),
-      make_tile<AdderTile>(),
-      integer_depthwise<IntegerShiftTerm>,
-      integer_depthwise<IntegerAdderTerm>,
-      requantize,
-      add_codes,
-      false};
+  static const IntegerKernels table = {"portable",
+                                       make_tile<ShiftTile>(),
+                                       make_tile<AdderTile>(),
+                                       integer_depthwise<IntegerShiftTerm>,
+                                       integer_depthwise<IntegerAdderTerm>,
+                                       requantize,
+                                       add_codes,
+                                       false};
   return table;
 }
 

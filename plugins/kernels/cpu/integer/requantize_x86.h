@@ -2,8 +2,8 @@
 #ifndef SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_X86_H_
 #define SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_X86_H_
 
-#include "integer/micro_kernels.h"
 #include "common/unroll.h"
+#include "integer/micro_kernels.h"
 
 namespace shiftadd {
 namespace cpu {

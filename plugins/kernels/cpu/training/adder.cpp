@@ -1,5 +1,3 @@
-#include "shiftadd/training.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -9,20 +7,25 @@
 #include <exception>
 #include <vector>
 
+#include "shiftadd/training.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-#include "integer/rounding.h"
 #include "common/share_rows.h"
+#include "integer/rounding.h"
 
 namespace {
 
 using shiftadd::cpu::round_up;
 
-constexpr int kWideRowTile = 8;   // rows of x that share one load of the weights, in a 512-bit kernel
-constexpr int kOutputTile = 16;   // two 8-float vectors of outputs: 4 x 2 accumulators stay in registers
-constexpr int kDepthTile = 8;     // one vector of inputs: 4 values and 4 accumulators stay in registers
+// Rows of x that share one load of the weights in a 512-bit kernel.
+constexpr int kWideRowTile = 8;
+// Two vectors of eight outputs: 4 x 2 accumulators stay in registers.
+constexpr int kOutputTile = 16;
+// One vector of eight inputs: 4 values and 4 accumulators stay in registers.
+constexpr int kDepthTile = 8;
 
 // [outputs, depth] -> [outputs/16][depth][16], zeros behind the last output.
 std::vector<float> pack_by_output(const float* w, std::int64_t outputs, std::int64_t depth) {
@@ -252,7 +255,8 @@ SHIFTADD_AVX512 void input_grad_avx512(const Problem& p, std::int64_t begin, std
   for (; r < end; ++r) input_grad_tile_avx512<1>(p, r);
 }
 
-// SHIFTADD_CPU_ISA narrows the choice to one; a name that does not run here means the portable kernel.
+// SHIFTADD_CPU_ISA narrows the choice to one; a name that does not run here means the portable
+// kernel.
 bool is_wanted(const char* isa) {
   const char* wanted = std::getenv("SHIFTADD_CPU_ISA");
   return wanted == nullptr || std::strcmp(wanted, isa) == 0;
@@ -285,9 +289,8 @@ RangeKernel input_grad_kernel() {
 }
 
 void run_rows(RangeKernel kernel, const Problem& p, std::int64_t rows, int threads) {
-  shiftadd::cpu::share_rows(
-      rows, kWideRowTile, threads,
-      [&](std::int64_t begin, std::int64_t end) { kernel(p, begin, end); });
+  shiftadd::cpu::share_rows(rows, kWideRowTile, threads,
+                            [&](std::int64_t begin, std::int64_t end) { kernel(p, begin, end); });
 }
 
 }  // namespace
@@ -296,7 +299,8 @@ int shiftadd_adder_forward_f32(const float* x, const float* w, float* y, int64_t
                                int64_t depth, int64_t outputs, int threads) {
   try {
     const std::vector<float> packed = pack_by_output(w, outputs, depth);
-    run_rows(forward_kernel(), Problem{x, packed.data(), nullptr, y, depth, outputs}, rows, threads);
+    run_rows(forward_kernel(), Problem{x, packed.data(), nullptr, y, depth, outputs}, rows,
+             threads);
     return 0;
   } catch (const std::exception&) {
     return 1;
