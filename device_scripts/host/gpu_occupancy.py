@@ -32,6 +32,7 @@ from runtime.core.files import replace
 REPOSITORY = Path(__file__).resolve().parents[2]
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cuda"
 HEADERS = Path(__file__).with_name("nvrtc_headers")
+INCLUDES = [HEADERS, KERNELS, REPOSITORY / "plugins" / "include"]
 
 FLOOR_WARPS = 8
 """Warps that at least fit on a multiprocessor: two for each of its four schedulers. An addition
@@ -147,7 +148,7 @@ def sources() -> list[Path]:
 
 def measure(source: Path, architecture: Architecture) -> list[Kernel]:
     """Every kernel of a source on an architecture, by name. Raises ShiftAddError."""
-    ptx = nvrtc.compile_to_ptx(source, architecture.capability, [HEADERS, KERNELS])
+    ptx = nvrtc.compile_to_ptx(source, architecture.capability, INCLUDES)
     threads = block_sizes(ptx)
     kernels = [
         Kernel(

@@ -1,5 +1,7 @@
 #include "conv_kernel.h"
 
+#include "shiftadd/packed_weights.h"
+
 namespace shiftadd {
 namespace ort {
 
@@ -16,14 +18,13 @@ std::shared_ptr<const cpu::Convolution> ConvKernel::packed(const ConvGeometry& g
 }
 
 cpu::Convolution ConvKernel::pack(const ConvGeometry& geometry, const void* w) const {
-  const float* weights = static_cast<const float*>(w);
-  cpu::AlignedBuffer decoded;
-  if (is_shift(kind_)) {
-    decoded = cpu::AlignedBuffer(static_cast<size_t>(geometry.out_channels * geometry.terms));
-    decode(geometry, w, decoded.data());
-    weights = decoded.data();
+  if (!is_shift(kind_)) {
+    return cpu::Convolution(kind_, micro_kernels_, geometry, static_cast<const float*>(w));
   }
-  return cpu::Convolution(kind_, micro_kernels_, geometry, weights);
+  cpu::AlignedBuffer decoded(static_cast<size_t>(geometry.out_channels * geometry.terms));
+  decode_rows(node_, static_cast<const int32_t*>(w), geometry.out_channels, geometry.terms,
+              attributes_.weight_bits, decoded.data());
+  return cpu::Convolution(kind_, micro_kernels_, geometry, decoded.data());
 }
 
 void ConvKernel::compute(OrtKernelContext* context) {

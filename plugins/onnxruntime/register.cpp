@@ -4,7 +4,7 @@
 
 #include "custom_ops.h"
 #include "ort_api.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/operators.h"
 
 namespace {
 

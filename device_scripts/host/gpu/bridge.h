@@ -12,7 +12,7 @@ extern "C" {
 struct ShiftaddCall {
   int32_t adder;       // 0: ShiftConv, 1: AdderConv
   int32_t half;        // whether X and Y are float16
-  int32_t activation;  // none, relu, relu6, hardswish
+  int32_t activation;  // as shiftadd::Activation numbers them
   int32_t weight_bits;
   int64_t kernel_shape[2], strides[2], pads[4], dilations[2], group;
   int64_t x_shape[4], out_channels;

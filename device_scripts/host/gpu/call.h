@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "bridge.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 

@@ -13,9 +13,15 @@
 
 extern "C" {
 
+enum ShiftaddTrainingResult {
+  kShiftaddDone = 0,
+  kShiftaddNoMemory = 1,
+  kShiftaddRefused = 2,  // shiftadd_training_error() says why
+};
+
 // y[r,m] = -sum_k |x[r,k] - w[m,k]|  (AdderNet, arXiv 1912.13200, eq. 2)
 //
-// Returns 0, or 1 where memory could not be had (y is then undefined).
+// Returns a ShiftaddTrainingResult; y is undefined unless it is kShiftaddDone.
 SHIFTADD_EXPORT int shiftadd_adder_forward_f32(const float* x, const float* w, float* y,
                                                int64_t rows, int64_t depth, int64_t outputs,
                                                int threads);
@@ -24,6 +30,10 @@ SHIFTADD_EXPORT int shiftadd_adder_forward_f32(const float* x, const float* w, f
 SHIFTADD_EXPORT int shiftadd_adder_input_grad_f32(const float* x, const float* w, const float* gy,
                                                   float* gx, int64_t rows, int64_t depth,
                                                   int64_t outputs, int threads);
+
+// Why the last call on this thread that was refused was refused: SHIFTADD_CPU_ISA names no
+// instruction set of this processor.
+SHIFTADD_EXPORT const char* shiftadd_training_error(void);
 
 }  // extern "C"
 

@@ -10,12 +10,6 @@ namespace shiftadd {
 namespace cuda {
 namespace {
 
-static_assert(static_cast<int>(Activation::kNone) == kNoActivation &&
-                  static_cast<int>(Activation::kRelu) == kRelu &&
-                  static_cast<int>(Activation::kRelu6) == kRelu6 &&
-                  static_cast<int>(Activation::kHardswish) == kHardswish,
-              "the kernels number the activations as the contract does");
-
 // One call of `run`, with its pointers typed.
 template <typename Element>
 struct Call {
@@ -107,7 +101,7 @@ cudaError_t run_typed(const Problem& problem, const Tensors& tensors, int multip
                               make_plan(problem, multiprocessors),
                               static_cast<const Element*>(tensors.x),
                               static_cast<const unsigned*>(tensors.w),
-                              {tensors.scale, tensors.bias, static_cast<int>(problem.activation)},
+                              {tensors.scale, tensors.bias, problem.activation},
                               static_cast<float*>(workspace),
                               static_cast<Element*>(tensors.y),
                               stream};

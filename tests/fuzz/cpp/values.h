@@ -10,7 +10,7 @@
 #include <limits>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace fuzz {
@@ -68,7 +68,8 @@ inline ConvAttributes attributes(FuzzedDataProvider& bytes, OperatorKind kind) {
     const int64_t bits = is_integer(kind) || bytes.ConsumeBool() ? 4 : 8;
     a.weight_bits = integer(bytes, bits, bits);
   }
-  a.activation = static_cast<Activation>(bytes.ConsumeIntegralInRange<int>(0, 3));
+  a.activation =
+      static_cast<Activation>(bytes.ConsumeIntegralInRange<int>(0, kActivationCount - 1));
   return a;
 }
 

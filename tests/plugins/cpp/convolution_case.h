@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "activations.h"
+#include "shiftadd/convolution.h"
 #include "support.h"
 
 namespace shiftadd {
@@ -67,21 +68,14 @@ struct ConvolutionCase {
               sum += term;
               size += std::fabs(term);
             });
-            squared += std::pow(y[at] - activated(sum * scale[m] + bias[m]), 2);
+            squared +=
+                std::pow(y[at] - expected_activation(activation, sum * scale[m] + bias[m]), 2);
             magnitude += std::pow(size * std::fabs(scale[m]) + std::fabs(bias[m]), 2);
           }
         }
       }
     }
     return squared == 0 ? 0 : std::sqrt(squared / magnitude);
-  }
-
- private:
-  double activated(double v) const {
-    if (activation == Activation::kNone) return v;
-    if (activation == Activation::kRelu) return std::max(v, 0.0);
-    if (activation == Activation::kRelu6) return std::min(std::max(v, 0.0), 6.0);
-    return v * std::min(std::max(v + 3, 0.0), 6.0) / 6;
   }
 };
 
@@ -107,7 +101,7 @@ inline ConvolutionCase fill_case(std::mt19937& random, OperatorKind kind, const 
   ConvolutionCase c = {kind,
                        a,
                        g,
-                       static_cast<Activation>(draw(random, 0, 3)),
+                       static_cast<Activation>(draw(random, 0, kActivationCount - 1)),
                        is_shift(kind) ? a.weight_bits : 0,
                        {},
                        {},

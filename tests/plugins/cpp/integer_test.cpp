@@ -11,11 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "activations.h"
 #include "common/thread_pool.h"
 #include "integer/addition.h"
 #include "integer/convolution.h"
 #include "integer_case.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "support.h"
 
 namespace {
@@ -32,14 +33,7 @@ uint8_t requantized(const IntegerCase& c, int64_t m, int32_t sum) {
   const float multiplier = static_cast<float>(c.scale[m] * unit);
   float v = static_cast<float>(sum) * multiplier;
   v = v + c.bias[m];
-  if (c.activation != Activation::kNone && c.activation != Activation::kHardswish) {
-    v = std::max(v, 0.0f);
-  }
-  if (c.activation == Activation::kRelu6) v = std::min(v, 6.0f);
-  if (c.activation == Activation::kHardswish) {
-    const float gate = std::min(std::max(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f);
-    v = v * gate;
-  }
+  v = test::expected_activation(c.activation, v);
   v = v * (1.0f / c.quantization.y_scale);
   v = std::nearbyint(v) + static_cast<float>(c.quantization.y_zero_point);
   return static_cast<uint8_t>(std::min(std::max(v, 0.0f), 255.0f));

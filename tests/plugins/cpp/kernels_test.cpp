@@ -16,9 +16,10 @@
 #include <thread>
 #include <vector>
 
+#include "activations.h"
 #include "common/thread_pool.h"
 #include "float/convolution.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "support.h"
 
 namespace {
@@ -45,7 +46,7 @@ constexpr test::Sizes kSizes = {20, 16, 21, 40, 70, 150, 30, 6, 120};
 Case draw_case(std::mt19937& random) {
   Case c;
   c.kind = test::draw(random, 0, 1) ? OperatorKind::kShiftConv : OperatorKind::kAdderConv;
-  c.activation = static_cast<Activation>(test::draw(random, 0, 3));
+  c.activation = static_cast<Activation>(test::draw(random, 0, kActivationCount - 1));
   c.geometry = test::draw_geometry(random, kSizes);
   const ConvGeometry& g = c.geometry;
   // Around such a mean a sum of distances is small beside what it is the difference of.
@@ -65,13 +66,6 @@ Case draw_case(std::mt19937& random) {
   return c;
 }
 
-double activate(double v, Activation activation) {
-  if (activation == Activation::kNone) return v;
-  if (activation == Activation::kRelu) return std::max(v, 0.0);
-  if (activation == Activation::kRelu6) return std::min(std::max(v, 0.0), 6.0);
-  return v * std::min(std::max(v + 3, 0.0), 6.0) / 6;
-}
-
 // Squared norms of the error and of what the contract's tolerance is relative to.
 struct Error {
   double squared = 0, magnitude = 0;
@@ -87,7 +81,7 @@ void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double
     sum += value;
     size += std::fabs(value);
   });
-  const double expected = activate(sum * c.scale[m] + c.bias[m], c.activation);
+  const double expected = test::expected_activation(c.activation, sum * c.scale[m] + c.bias[m]);
   error.squared += (got - expected) * (got - expected);
   error.magnitude += std::pow(size * std::fabs(c.scale[m]) + std::fabs(c.bias[m]), 2);
 }

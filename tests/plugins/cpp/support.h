@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace test {

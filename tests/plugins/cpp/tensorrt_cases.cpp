@@ -7,7 +7,7 @@
 
 #include "bridge.h"
 #include "call.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "tensorrt_fields.h"
 #include "tensorrt_library.h"
 #include "tensorrt_plugins.h"

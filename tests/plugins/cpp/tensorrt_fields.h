@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace tensorrt_test {
 
@@ -28,8 +28,7 @@ class Bytes {
 };
 
 inline const char* activation_name(shiftadd::Activation activation) {
-  const char* const names[] = {"none", "relu", "relu6", "hardswish"};
-  return names[static_cast<int>(activation)];
+  return shiftadd::kActivationNames[static_cast<int>(activation)];
 }
 
 class Fields {

@@ -192,11 +192,10 @@ void test_good_fields(const Operator& op) {
     f.ints<int64_t>("group", {1}, PluginFieldType::kINT64);
   });
 #endif
-  for (const Activation activation :
-       {Activation::kNone, Activation::kRelu, Activation::kRelu6, Activation::kHardswish}) {
+  for (int i = 0; i < kActivationCount; ++i) {
     ConvAttributes a = attributes_3x3(op.kind);
-    a.activation = activation;
-    expect(create(op, a) != nullptr, op.text() + ": activation " + activation_name(activation));
+    a.activation = static_cast<Activation>(i);
+    expect(create(op, a) != nullptr, op.text() + ": activation " + activation_name(a.activation));
   }
   expect(create(op, attributes_3x3(op.kind), nullptr) != nullptr, op.text() + ": no name");
 }

@@ -16,7 +16,7 @@
 #include "float/convolution.h"
 #include "integer/convolution.h"
 #include "integer_case.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "support.h"
 #include "weight_cache.h"
 

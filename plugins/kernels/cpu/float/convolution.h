@@ -9,7 +9,7 @@
 #include "common/aligned_buffer.h"
 #include "common/parallel.h"
 #include "float/micro_kernels.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace cpu {

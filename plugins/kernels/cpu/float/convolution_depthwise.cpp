@@ -4,8 +4,8 @@
 #include <cstring>
 #include <vector>
 
+#include "common/rounding.h"
 #include "float/convolution.h"
-#include "integer/rounding.h"
 
 namespace shiftadd {
 namespace cpu {

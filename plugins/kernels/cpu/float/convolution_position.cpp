@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/rounding.h"
 #include "float/convolution.h"
-#include "integer/rounding.h"
 
 namespace shiftadd {
 namespace cpu {

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/rounding.h"
 #include "float/convolution.h"
 #include "float/panel_packer.h"
-#include "integer/rounding.h"
 
 namespace shiftadd {
 namespace cpu {

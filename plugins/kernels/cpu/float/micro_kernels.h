@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "common/unroll.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/activations.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -160,8 +160,8 @@ const MicroKernels& avx512_micro_kernels();
 const MicroKernels& neon_micro_kernels();
 #endif
 
-// The widest table that this processor runs, or the one named by the environment variable
-// SHIFTADD_CPU_ISA. Throws std::runtime_error where that one is unknown or cannot run here.
+// The best table for the features that usable_features() tells (common/instruction_sets.h), and its
+// errors.
 const MicroKernels& select_micro_kernels();
 
 }  // namespace cpu

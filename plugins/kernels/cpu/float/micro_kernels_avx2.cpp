@@ -2,7 +2,9 @@
 // processor has both.
 #include <immintrin.h>
 
-#include "float/micro_kernels_impl.h"
+#include <cstring>
+
+#include "float/micro_kernels/table.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -60,8 +62,11 @@ struct Avx2Vector {
     return _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GE_OQ)) == 0xff;
   }
   // maxps and minps return their second operand where one is NaN.
-  static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {
-    return _mm256_min_ps(high, _mm256_max_ps(low, v));
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return _mm256_max_ps(bound, v);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) {
+    return _mm256_min_ps(bound, v);
   }
 };
 

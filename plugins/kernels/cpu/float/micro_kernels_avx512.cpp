@@ -2,7 +2,7 @@
 // processor has it.
 #include <immintrin.h>
 
-#include "float/micro_kernels_impl.h"
+#include "float/micro_kernels/table.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -54,8 +54,11 @@ struct Avx512Vector {
     return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GE_OQ) == 0xffff;
   }
   // maxps and minps return their second operand where one is NaN.
-  static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {
-    return _mm512_min_ps(high, _mm512_max_ps(low, v));
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return _mm512_max_ps(bound, v);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) {
+    return _mm512_min_ps(bound, v);
   }
 };
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "integer/rounding.h"
+#include "common/rounding.h"
 
 namespace shiftadd {
 namespace cpu {

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "common/rounding.h"
 #include "integer/panel_packer.h"
-#include "integer/rounding.h"
 
 namespace shiftadd {
 namespace cpu {

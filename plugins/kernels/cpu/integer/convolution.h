@@ -7,7 +7,7 @@
 
 #include "common/parallel.h"
 #include "integer/micro_kernels.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace cpu {

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/activations.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -116,9 +116,8 @@ const IntegerKernels& avx512_integer_kernels();  // with VNNI
 const IntegerKernels& neon_integer_kernels();
 #endif
 
-// The best table for this processor, or the one named by SHIFTADD_CPU_ISA; where a processor has
-// AVX-512 without its byte and VNNI parts, "avx512" is served by the AVX2 kernels. Throws
-// std::runtime_error as select_micro_kernels does.
+// The best table for the features that usable_features() tells (common/instruction_sets.h), and its
+// errors. A processor that has AVX-512 without its byte and VNNI parts gets the AVX2 kernels.
 const IntegerKernels& select_integer_kernels();
 
 }  // namespace cpu

@@ -59,10 +59,13 @@ struct ShiftStep : Avx2Step {
 };
 
 struct Avx2Floats {
-  using Floats = __m256;
-  static SHIFTADD_INLINE Floats broadcast(float x) { return _mm256_set1_ps(x); }
-  static SHIFTADD_INLINE Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
-  static SHIFTADD_INLINE Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+  using Register = __m256;
+  static SHIFTADD_INLINE Register broadcast(float x) { return _mm256_set1_ps(x); }
+  static SHIFTADD_INLINE Register min(Register a, Register b) { return _mm256_min_ps(a, b); }
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return _mm256_max_ps(v, bound);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) { return min(v, bound); }
 };
 
 template <Activation kActivation>
@@ -124,6 +127,17 @@ struct RequantizeRow {
     _mm_storel_epi64(reinterpret_cast<__m128i*>(y), _mm_packus_epi16(words, words));
   }
 };
+
+template <Activation kActivation>
+struct RequantizeRows {
+  static void run(const RequantizeArguments& call) {
+    requantize_each_row<RequantizeRow<kActivation>>(call);
+  }
+};
+
+void requantize_avx2(const RequantizeArguments& call) {
+  run_with_activation<RequantizeRows>(call.requantization.activation, call);
+}
 
 constexpr size_t kDepthwiseBlock = 16;
 static_assert(kDepthwiseBlock <= kDepthwiseRepeat, "a block of weights begins at any channel");
@@ -236,7 +250,7 @@ const IntegerKernels& avx2_integer_kernels() {
                                        make_tile<BroadcastTiles<AdderStep>::Kernel>(),
                                        depthwise<ShiftBlock>,
                                        depthwise<AdderBlock>,
-                                       requantize_rows<RequantizeRow>,
+                                       requantize_avx2,
                                        add_codes,
                                        false};
   return table;

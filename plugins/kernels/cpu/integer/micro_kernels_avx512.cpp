@@ -55,10 +55,13 @@ struct ShiftStep : Avx512Step {
 };
 
 struct Avx512Floats {
-  using Floats = __m512;
-  static SHIFTADD_INLINE Floats broadcast(float x) { return _mm512_set1_ps(x); }
-  static SHIFTADD_INLINE Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
-  static SHIFTADD_INLINE Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+  using Register = __m512;
+  static SHIFTADD_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
+  static SHIFTADD_INLINE Register min(Register a, Register b) { return _mm512_min_ps(a, b); }
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return _mm512_max_ps(v, bound);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) { return min(v, bound); }
 };
 
 template <Activation kActivation>
@@ -229,20 +232,17 @@ void requantize_short_rows(const RequantizeArguments& call) {
 }
 
 template <Activation kActivation>
-void requantize_by_length(const RequantizeArguments& call) {
-  if (call.count <= 16) return requantize_short_rows<kActivation, 1>(call);
-  if (call.count <= 32) return requantize_short_rows<kActivation, 2>(call);
-  if (call.count <= 48) return requantize_short_rows<kActivation, 3>(call);
-  requantize_each_row<RequantizeRow<kActivation>>(call);
-}
+struct RequantizeByLength {
+  static void run(const RequantizeArguments& call) {
+    if (call.count <= 16) return requantize_short_rows<kActivation, 1>(call);
+    if (call.count <= 32) return requantize_short_rows<kActivation, 2>(call);
+    if (call.count <= 48) return requantize_short_rows<kActivation, 3>(call);
+    requantize_each_row<RequantizeRow<kActivation>>(call);
+  }
+};
 
 void requantize_avx512(const RequantizeArguments& call) {
-  switch (call.requantization.activation) {
-    case Activation::kNone: return requantize_by_length<Activation::kNone>(call);
-    case Activation::kRelu: return requantize_by_length<Activation::kRelu>(call);
-    case Activation::kRelu6: return requantize_by_length<Activation::kRelu6>(call);
-    case Activation::kHardswish: return requantize_by_length<Activation::kHardswish>(call);
-  }
+  run_with_activation<RequantizeByLength>(call.requantization.activation, call);
 }
 
 }  // namespace
