@@ -19,15 +19,13 @@ from onnx import helper, numpy_helper
 from calibration.scales import Scale, share_scales
 from calibration.table import Table
 from calibration.weights import quantize_adder
-from export.onnx_export.graph import DOMAIN, Array, Editor, attribute, is_custom
+from export.onnx_export.graph import Array, Editor, attribute, is_custom
+from export.operator_table import DOMAIN, OPERATORS
 from runtime.core.errors import ModelError
 from runtime.core.metadata import PREFIX
 
 _MICROSOFT = "com.microsoft"
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-_CONV_ATTRIBUTES = (
-    *("kernel_shape", "strides", "pads", "dilations", "group", "activation", "weight_bits"),
-)
 
 
 def quantize_model(
@@ -113,7 +111,8 @@ class _Quantizer:
         weight, factor, offset = (self._constant(name) for name in (w, scale, bias))
         if node.op_type == "AdderConv":
             weight, offset = quantize_adder(weight, factor, offset, self._scale(x).grid)
-        attributes = {name: attribute(node, name) for name in _CONV_ATTRIBUTES}
+        names = OPERATORS[node.op_type].attribute_names
+        attributes = {name: attribute(node, name) for name in names}
         self._emit(
             "QLinear" + node.op_type,
             [

@@ -10,7 +10,11 @@ import pytest
 from hypothesis import settings
 
 from tests.support.cases.implementations import instruction_sets
-from tests.support.fixtures import operator_library, rng  # noqa: F401 - fixtures of all tests
+from tests.support.fixtures import (  # noqa: F401 - fixtures of all tests
+    operator_library,
+    rng,
+    training_library,
+)
 from tests.support.models import bundles
 
 REPOSITORY = Path(__file__).resolve().parents[1]

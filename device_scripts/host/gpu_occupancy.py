@@ -34,6 +34,7 @@ from runtime.core.places import ROOT
 REPOSITORY = Path(ROOT)
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cuda"
 HEADERS = Path(__file__).with_name("nvrtc_headers")
+INCLUDES = [HEADERS, KERNELS, REPOSITORY / "plugins" / "include"]
 
 FLOOR_WARPS = 8
 """The least number of warps that have to fit on a multiprocessor: two for each of its four
@@ -149,7 +150,7 @@ def sources() -> list[Path]:
 
 def measure(source: Path, architecture: Architecture) -> list[Kernel]:
     """Every kernel of a source on an architecture, by name. Raises ShiftAddError."""
-    ptx = nvrtc.compile_to_ptx(source, architecture.capability, [HEADERS, KERNELS])
+    ptx = nvrtc.compile_to_ptx(source, architecture.capability, INCLUDES)
     threads = block_sizes(ptx)
     kernels = [
         Kernel(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import onnx
 
 from export.onnx_export.graph import attribute, is_custom
+from export.operator_table import DOMAIN, OPERATORS
 
 # The decoding stays in int32. The result of Mod has the sign of the divisor, so word - Mod(word,
 # unit) is a multiple of the unit and never below the least int32: the sign bit of the topmost code
@@ -21,9 +22,6 @@ from export.onnx_export.graph import attribute, is_custom
 # scale is multiplied into the weights. That is exact, since they are powers of two, and where the
 # weights are constants only one Conv is left.
 _SHIFT_CONV = """
-<domain: "shiftadd", opset_import: ["" : 13]>
-ShiftConv <kernel_shape, strides, pads, dilations, group, weight_bits, activation>
-    (X, W, scale, bias) => (Y)
 {
     zero = Constant <value = int32 {0}> ()
     one = Constant <value = int32 {1}> ()
@@ -99,9 +97,6 @@ ShiftConv <kernel_shape, strides, pads, dilations, group, weight_bits, activatio
 # A convolution with the identity matrix makes the patches, which takes care of groups, pads and
 # dilations; a padded position is the value 0, as the contract says.
 _ADDER_CONV = """
-<domain: "shiftadd", opset_import: ["" : 13]>
-AdderConv <kernel_shape, strides, pads, dilations, group, activation>
-    (X, W, scale, bias) => (Y)
 {
     index_0 = Constant <value = int64[1] {0}> ()
     index_1 = Constant <value = int64[1] {1}> ()
@@ -155,7 +150,13 @@ _BODIES = {"AdderConv": _ADDER_CONV, "ShiftConv": _SHIFT_CONV}
 
 def body(operator: str) -> onnx.FunctionProto:
     """The function of "ShiftConv" or "AdderConv", for a file of opset 13."""
-    return onnx.parser.parse_function(_BODIES[operator])
+    described = OPERATORS[operator]
+    head = (
+        f'<domain: "{DOMAIN}", opset_import: ["" : 13]>\n'
+        f"{operator} <{', '.join(described.attribute_names)}>\n"
+        f"    ({', '.join(described.input_names)}) => (Y)"
+    )
+    return onnx.parser.parse_function(head + _BODIES[operator])
 
 
 def add_bodies(model: onnx.ModelProto) -> onnx.ModelProto:

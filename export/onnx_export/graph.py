@@ -11,16 +11,14 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-Array = npt.NDArray[Any]
+from export.operator_table import DOMAIN, FLOAT_OPERATORS
 
-DOMAIN = "shiftadd"
-CONTRACT_VERSION = 1
-CUSTOM_OPERATORS = ("ShiftConv", "AdderConv")
+Array = npt.NDArray[Any]
 
 
 def is_custom(node: onnx.NodeProto) -> bool:
-    """Whether the node is one of the contract's operators."""
-    return node.domain == DOMAIN and node.op_type in CUSTOM_OPERATORS
+    """Whether the node is one of the contract's float operators."""
+    return node.domain == DOMAIN and node.op_type in FLOAT_OPERATORS
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:

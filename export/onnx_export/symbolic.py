@@ -14,7 +14,7 @@ from torch.onnx import symbolic_helper
 from torch.onnx.utils import register_custom_op_symbolic
 
 from export.onnx_export import codec
-from export.onnx_export.graph import CONTRACT_VERSION, DOMAIN
+from export.operator_table import CONTRACT_VERSION, DOMAIN
 from export.operators import AdderConv2d, ShiftConv2d
 from export.operators.geometry import Window, four_pads
 

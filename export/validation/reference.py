@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.operator_table import ACTIVATIONS
 from export.operators import AdderConv2d, ShiftConv2d, adder_conv2d
 from export.operators.geometry import Window, four_pads
 from export.validation.exported import LayerNode
@@ -28,13 +29,10 @@ Array = npt.NDArray[Any]
 Layer = ShiftConv2d | AdderConv2d | nn.Conv2d | nn.Linear
 
 LAYERS = (ShiftConv2d, AdderConv2d, nn.Conv2d, nn.Linear)
-_ACTIVATION_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardswish)
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda v: v,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "hardswish": F.hardswish,
+_ACTIVATIONS: dict[str, nn.Module] = {
+    name: getattr(nn, activation.module)() for name, activation in ACTIVATIONS.items()
 }
+_ACTIVATION_MODULES = tuple(type(module) for name, module in _ACTIVATIONS.items() if name != "none")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from tests.support.toolchains.cpp_programs import (
     CUDA_ON_HOST,
     PLUGINS,
     REPOSITORY,
-    TRAINING,
     Toolchain,
     run,
 )
@@ -96,7 +95,7 @@ def sanitized_environment() -> dict[str, str]:
             *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
         ),
     )
-    sources = [*toolchain.kernel_sources(), *TRAINING, *(PLUGINS / "onnxruntime").glob("*.cpp")]
+    sources = [*toolchain.kernel_sources(), *(PLUGINS / "onnxruntime").glob("*.cpp")]
     library = toolchain.library("shiftadd_ort", sources)
     preloaded = [
         run([*_CXX, f"-print-file-name=lib{name}.so"]).strip() for name in ("asan", "ubsan")

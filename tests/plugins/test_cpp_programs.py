@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.cases.implementations import instruction_sets
-from tests.support.toolchains.cpp_programs import SANITIZED, TRAINING
+from tests.support.toolchains.cpp_programs import SANITIZED, TRAINING_PROGRAM
 
 
 def test_contract_and_codec() -> None:
@@ -26,4 +26,4 @@ def test_training_kernels_stay_within_their_arrays(
     monkeypatch: pytest.MonkeyPatch, isa: str
 ) -> None:
     monkeypatch.setenv("SHIFTADD_CPU_ISA", isa)
-    assert " 0 failures" in SANITIZED.output(SANITIZED.program("training_test", TRAINING))
+    assert " 0 failures" in SANITIZED.output(SANITIZED.program("training_test", TRAINING_PROGRAM))

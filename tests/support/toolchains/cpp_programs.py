@@ -20,6 +20,7 @@ KERNELS = PLUGINS / "kernels" / "cpu"
 CUDA_KERNELS = PLUGINS / "kernels" / "cuda"
 _SUPPORT = REPOSITORY / "tests" / "plugins" / "cpp"
 TRAINING = sorted((KERNELS / "training").glob("*.cpp"))
+TRAINING_PROGRAM = [*TRAINING, KERNELS / "common" / "instruction_sets.cpp"]
 
 _HEADERS = (".h", ".cuh")
 
