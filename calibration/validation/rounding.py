@@ -64,7 +64,7 @@ def rounded_layers(
 def _rounded(weight: Array, grid: Grid) -> Array:
     """An adder's weights, moved by what rounding to the input's grid moves them.
 
-    Beyond the grid's ends a clamped weight costs nothing (operators.md, "Weight clamp"): such a
+    Beyond the grid's ends a clamped weight costs nothing (docs/operators.md, section 5.4): such a
     weight moves by the rounding of the end.
     """
     clamped = weight.clip(grid.low, grid.high)
