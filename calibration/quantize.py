@@ -95,7 +95,7 @@ class _Quantizer:
         if node.name in self._keep_float:
             return None
         if is_custom(node):
-            # The integer ShiftConv takes only weights of 4-bit codes.
+            # The integer ShiftConv has 4-bit codes only (docs/operators.md, section 5).
             return None if attribute(node, "weight_bits", 4) != 4 else self._add_convolution
         computed = [name for name in node.input if name not in self._editor.constants]
         if node.op_type in ("Add", "Mul") and len(computed) == 2:
@@ -132,8 +132,8 @@ class _Quantizer:
         inputs = [part for name in node.input for part in self._code_and_scale(name)]
         inputs += self._scale_inputs(node.output[0])
         a, b = (self._shapes.get(name) for name in node.input)
-        # Our operator rounds alike on every processor, which ONNX Runtime's does not; but ours
-        # cannot broadcast.
+        # Ours rounds alike on every processor, and ONNX Runtime's does not; but ours broadcasts
+        # nothing (docs/operators.md, section 6).
         ours = node.op_type == "Add" and a is not None and a == b
         self._emit("QLinear" + node.op_type, inputs, node, DOMAIN if ours else _MICROSOFT)
 

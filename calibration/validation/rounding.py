@@ -65,8 +65,8 @@ def rounded_layers(
 def _rounded(weight: Array, grid: Grid) -> Array:
     """An adder's weights, each moved by the error of its rounding to the input's grid.
 
-    Clamping a weight beyond the grid's ends costs nothing (operators.md, "Weight clamp"): such a
-    weight moves by the rounding error of the end.
+    Beyond the grid's ends a clamped weight costs nothing (docs/operators.md, section 5.4): such a
+    weight moves by the rounding of the end.
     """
     clamped = weight.clip(grid.low, grid.high)
     moved = np.rint(clamped / grid.scale) * grid.scale - clamped

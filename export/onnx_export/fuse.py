@@ -9,7 +9,7 @@ import onnx
 from export.onnx_export.graph import Editor, attribute, is_custom, set_attribute
 
 Match = tuple[str, list[onnx.NodeProto]]
-"""An activation of the contract, and the nodes that compute it, in order."""
+"""An activation (docs/operators.md, section 1.3) and the nodes that compute it, in order."""
 
 
 def fuse_activations(model: onnx.ModelProto) -> onnx.ModelProto:

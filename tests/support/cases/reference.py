@@ -18,7 +18,7 @@ Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 FLOAT32_TOLERANCE = 2e-6
-"""Largest ||out - reference|| / ||magnitude|| of a float32 implementation (the contract)."""
+"""Largest ||out - reference|| / ||magnitude|| in float32 (docs/operators.md, section 9)."""
 
 
 @dataclass(frozen=True)
