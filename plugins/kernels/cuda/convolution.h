@@ -14,8 +14,8 @@
 namespace shiftadd {
 namespace cuda {
 
-// Of X and Y. Sums are always accumulated in float32; W, scale and bias have the types of the
-// contract.
+// The type of X and Y. Sums are always accumulated in float32; W, scale and bias have the types of
+// the contract.
 enum class DataType { kFloat, kHalf };
 
 // One convolution with everything that decides how it runs.

@@ -206,7 +206,7 @@ def tensorrt_cases_library(include: Path) -> Path:
         flags=("-std=c++14", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", f"-isystem{include}"),
         includes=(
             *CUDA_ON_HOST.includes,
-            *(PLUGINS / "tensorrt", _SUPPORT, REPOSITORY / "device_scripts" / "gpu"),
+            *(PLUGINS / "tensorrt", _SUPPORT, REPOSITORY / "device_scripts" / "host" / "gpu"),
         ),
     )
     cases = _SUPPORT / "tensorrt_cases.cpp"
