@@ -15,7 +15,7 @@ namespace shiftadd {
 namespace cuda {
 
 // The type of X and Y. Sums are always accumulated in float32; W, scale and bias have the types of
-// the contract.
+// docs/operators.md, sections 2 and 3.
 enum class DataType { kFloat, kHalf };
 
 // One convolution with everything that decides how it runs.

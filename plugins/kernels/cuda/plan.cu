@@ -14,7 +14,7 @@ constexpr int64_t kBlocksPerMultiprocessor = 8;
 // cost more than they save.
 constexpr int64_t kFewestSplitTerms = 128;
 // The most terms of a part: a longer float32 sum, taken one term after the other, would come near
-// the contract's tolerance.
+// the tolerance of docs/operators.md, section 9.
 constexpr int64_t kMostSplitTerms = 2048;
 constexpr int64_t kLargestExtent = int64_t{1} << 28;
 // The largest count that a kernel holds in an int; it leaves room for the unused rest of the last

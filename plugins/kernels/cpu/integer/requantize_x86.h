@@ -11,8 +11,8 @@ namespace cpu {
 namespace {
 
 // A bound that is as good as infinity for a code and fits 16 bits. Below it nothing is needed:
-// conversion turns a value that is too small, and NaN, which the contract treats as the smallest,
-// into the most negative integer.
+// conversion turns a value that is too small into the most negative integer. It does the same with
+// NaN, which counts as the smallest value (docs/operators.md, section 5.2).
 constexpr float kBeyondCodes = 32767.0f;
 
 // A Vector offers what activate() needs, where NaN becomes the bound, and min(a, b), which is b
