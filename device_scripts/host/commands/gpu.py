@@ -1,0 +1,44 @@
+"""Whether this machine has what the targets for an NVIDIA GPU need; one line where it has not."""
+
+import os
+from typing import List
+
+from device_scripts.host.commands.problems import Refusal
+from device_scripts.host.commands.programs import PY, answer, find
+
+_CUDA = os.path.join(os.sep, "usr", "local", "cuda", "bin", "nvcc")
+_GPU = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+
+
+def need_nvcc(target: str) -> None:
+    """Refuses the target where there is no CUDA compiler."""
+    if not (os.environ.get("CUDACXX") or find("nvcc") or os.access(_CUDA, os.X_OK)):
+        raise Refusal(
+            "{}: no nvcc on PATH nor at {}: it needs CUDA's toolkit and an NVIDIA GPU".format(
+                target, _CUDA
+            )
+        )
+
+
+def need_gpu(target: str) -> None:
+    """Refuses the target where PyTorch can use no NVIDIA GPU, or where nothing builds for one."""
+    need_nvcc(target)
+    if answer([PY, "-c", _GPU]).returncode != 0:
+        raise Refusal(
+            "{}: PyTorch in .venv sees no NVIDIA GPU here (torch.cuda.is_available())".format(target)
+        )
+
+
+def need_tensorrt(target: str, python: str) -> None:
+    """Refuses the target where a Python has no TensorRT or PyCUDA."""
+    missing: List[str] = []
+    for module in ("tensorrt", "pycuda"):
+        found = answer([python, "-c", "import " + module])
+        if found.returncode != 0:
+            missing.append(module)
+    if missing:
+        raise Refusal(
+            "{}: {} has no module {}: it needs TensorRT and PyCUDA, and an NVIDIA GPU".format(
+                target, python, " and no module ".join(missing)
+            )
+        )
