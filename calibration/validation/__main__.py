@@ -5,7 +5,7 @@ Exit codes: 0 every floor is kept; 1 one is not; 2 bad usage or bad input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from calibration.comparison.environment import library_facts, machine_facts, now
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = options.report_dir / f"{integer.stem}-validation.html"
     facts = _facts(pair, options.data)
     write_report(report, f"{integer.name} against {float_path.name}", facts, result)
-    _show(result, report)
+    _show(result, report, options.summary)
     return FINE if result.passed else SOME_FAILED
 
 
@@ -98,6 +98,11 @@ def _parser() -> Parser:
         help="where the report goes (default: build/reports of the checkout)",
     )
     parser.add_argument(
+        "--summary",
+        action="store_true",
+        help="print the worst layer and the logits only; the report has all layers",
+    )
+    parser.add_argument(
         "--library",
         metavar="PATH",
         help="the operator library (default: $SHIFTADD_ORT_LIBRARY, or build/plugins/ of the "
@@ -133,17 +138,19 @@ def _facts(pair: Pair, data: str | None) -> dict[str, str]:
     }
 
 
-def _show(result: Result, report: Path) -> None:
-    layers = [rows.layer_cells(layer) for layer in result.worst_first]
-    for line in table(rows.LAYER_HEADER, layers):
+def _show(result: Result, report: Path, summary: bool) -> None:
+    for line in rows.summary(result) if summary else _page(result):
         show(line)
-    show()
-    for line in table(rows.logits_header(result), [rows.logits_cells(result)]):
-        show(line)
-    show()
-    for sentence in rows.verdicts(result):
-        show(sentence)
     show(f"report: {report}")
+
+
+def _page(result: Result) -> Iterator[str]:
+    layers = [rows.layer_cells(layer) for layer in result.worst_first]
+    yield from table(rows.LAYER_HEADER, layers)
+    yield ""
+    yield from table(rows.logits_header(result), [rows.logits_cells(result)])
+    yield ""
+    yield from rows.verdicts(result)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = options.report_dir / f"{path.stem}-validation{_suffix(options)}.html"
     facts = _facts(exported, checkpoint_sha256, seed, options.images)
     write_report(report, f"{path.name} against PyTorch", facts, results)
-    _show(results, report)
+    _show(results, report, options.summary)
     return FINE if all(result.passed for result in results) else SOME_FAILED
 
 
@@ -133,6 +133,11 @@ def _parser() -> Parser:
         help="where the report goes (default: build/reports of the checkout)",
     )
     parser.add_argument(
+        "--summary",
+        action="store_true",
+        help="print the worst layer and the logits only; the report has all layers",
+    )
+    parser.add_argument(
         "--library",
         metavar="PATH",
         help="the operator library (default: $SHIFTADD_ORT_LIBRARY, or build/plugins/ of the "
@@ -193,18 +198,20 @@ def _facts(
     }
 
 
-def _show(results: Sequence[InputResult], report: Path) -> None:
+def _show(results: Sequence[InputResult], report: Path, summary: bool) -> None:
+    for line in rows.summary(results) if summary else _page(results):
+        show(line)
+    show(f"report: {report}")
+
+
+def _page(results: Sequence[InputResult]) -> Iterator[str]:
     layers = [layer.cells() for layer in rows.summarise(results)]
     allowed = rows.tolerances(results)
-    for line in table(rows.layer_header(allowed), layers):
-        show(line)
-    show()
-    for line in table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results]):
-        show(line)
-    show()
-    for sentence in rows.verdicts(results):
-        show(sentence)
-    show(f"report: {report}")
+    yield from table(rows.layer_header(allowed), layers)
+    yield ""
+    yield from table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results])
+    yield ""
+    yield from rows.verdicts(results)
 
 
 if __name__ == "__main__":

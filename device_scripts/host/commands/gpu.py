@@ -1,12 +1,12 @@
 """Whether this machine has what the targets for an NVIDIA GPU need; one line where it has not."""
 
 import os
-from typing import List
-
 from device_scripts.host.commands.problems import Refusal
 from device_scripts.host.commands.programs import PY, answer, find
 
 _CUDA = os.path.join(os.sep, "usr", "local", "cuda", "bin", "nvcc")
+# A package of types alone, without TensorRT, can be imported too; it has no version.
+_IMPORTS = {"tensorrt": "import tensorrt; tensorrt.__version__", "pycuda": "import pycuda"}
 _GPU = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
@@ -31,11 +31,9 @@ def need_gpu(target: str) -> None:
 
 def need_tensorrt(target: str, python: str) -> None:
     """Refuses the target where a Python has no TensorRT or PyCUDA."""
-    missing: List[str] = []
-    for module in ("tensorrt", "pycuda"):
-        found = answer([python, "-c", "import " + module])
-        if found.returncode != 0:
-            missing.append(module)
+    missing = [
+        module for module, code in _IMPORTS.items() if answer([python, "-c", code]).returncode != 0
+    ]
     if missing:
         raise Refusal(
             "{}: {} has no module {}: it needs TensorRT and PyCUDA, and an NVIDIA GPU".format(

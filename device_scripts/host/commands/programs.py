@@ -79,5 +79,13 @@ def find(tool: str) -> Optional[str]:
     return shutil.which(tool, path=environment()["PATH"])
 
 
+def interpreter(python: str) -> str:
+    """The path of a Python that is not `.venv`'s. Raises Refusal where there is none."""
+    found = shutil.which(python)
+    if found is None:
+        raise Refusal("{}: no such Python".format(python))
+    return os.path.abspath(found)
+
+
 def _cannot_run(command: Sequence[str], error: OSError) -> Refusal:
     return Refusal("{}: cannot be run: {}".format(command[0], error.strerror))

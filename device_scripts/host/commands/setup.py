@@ -7,7 +7,6 @@ from typing import Callable, Sequence
 from device_scripts.host.commands.locks import locked
 from device_scripts.host.commands.problems import Refusal
 from device_scripts.host.commands.programs import LOCKS, PY, ROOT, VENV, run
-from device_scripts.host.commands.variables import Variables
 
 _OLDEST = (3, 10)
 _INSTALL = (PY, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
@@ -41,7 +40,7 @@ def set_up_nvidia() -> None:
     _once(os.path.join(VENV, ".nvidia"), [_READY, "requirements-nvidia.txt"], install)
 
 
-def set_up_peers(variables: Variables) -> str:
+def set_up_peers() -> str:
     """Makes `.venv-peers`, which has the engines that ours is measured beside; its Python."""
     folder = os.path.join(ROOT, ".venv-peers")
     python = os.path.join(folder, "bin", "python")
@@ -51,7 +50,7 @@ def set_up_peers(variables: Variables) -> str:
             "bench: making .venv-peers with OpenVINO, ncnn and LiteRT (some minutes the first time)",
             flush=True,
         )
-        run([variables["PYTHON"], "-m", "venv", folder], lock)
+        run([sys.executable, "-m", "venv", folder], lock)
         run([python, *_INSTALL[1:], "-r", "requirements-peers.txt"], lock)
 
     _once(os.path.join(folder, ".ready"), ["requirements-peers.txt"], install)

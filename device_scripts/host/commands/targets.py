@@ -26,6 +26,7 @@ from device_scripts.host.commands.programs import (
     PY,
     become,
     cross_compiler,
+    interpreter,
     module,
     run,
     script,
@@ -87,7 +88,7 @@ def _tensorrt_plugins(variables: Variables) -> None:
 
 
 def _engine(variables: Variables) -> None:
-    python = variables["ENGINE_PYTHON"]
+    python = interpreter(variables["ENGINE_PYTHON"])
     gpu.need_tensorrt("engine", python)
     # A board that builds engines cannot export: there the file is taken as it was brought.
     if is_set_up():
@@ -317,7 +318,7 @@ def _demo(variables: Variables) -> None:
 def _bench(variables: Variables) -> None:
     set_up()
     build_operator_library()
-    peers = ["--peers=" + set_up_peers(variables)] if variables.given("PEERS") else []
+    peers = ["--peers=" + set_up_peers()] if variables.given("PEERS") else []
     become(module("device_scripts.host.bench", *peers, *variables.words("ARGS")))
 
 
