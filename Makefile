@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # What a user may give. The values are data: make hands them over in the environment as they were
 # typed, a "$$" or a backtick included, and neither make nor a shell reads them.
-VARIABLES := MODEL MODEL_ARGS CHECKPOINT TARGET BOARD OUT MODEL_FILE INPUT MEAN STD RESIZE LABELS NAME \
+VARIABLES := MODEL MODEL_ARGS CHECKPOINT TARGET BOARD OUT MODEL_FILE INPUT MEAN STD RESIZE LABELS NAME FIXED_POINT \
   DATA IMAGE DEVICE BACKEND PRECISION WORKSPACE ENGINE_PYTHON CMAKE_ARGS INT8 BITS METHOD SAMPLES \
   KEEP_FLOAT SENSITIVITY FUZZ SECONDS PEERS ARGS PYTHON
 # Windows' Linux has a NAME in every environment, which is the machine's: it is taken from the command
@@ -35,7 +35,7 @@ help:  ## this list
 	@echo
 	@echo '  Variables: MODEL=name|file.py:callable|package.module:callable MODEL_ARGS="width=0.5 ..." CHECKPOINT=file'
 	@echo '             TARGET=jetson-nano|portable|standard BOARD=jetson-nano OUT=build/models MODEL_FILE=file'
-	@echo '             INPUT=3x32x32 MEAN=.. STD=.. RESIZE=.. LABELS=file|folder|imagenet|cifar10 NAME=name'
+	@echo '             INPUT=3x32x32 MEAN=.. STD=.. RESIZE=.. LABELS=file|folder|imagenet|cifar10 NAME=name FIXED_POINT=keep'
 	@echo '             IMAGE=file DATA=folder-or-zip DEVICE=user@host PYTHON=python3 PEERS=1 BITS=8|16'
 	@echo '             METHOD=minmax|percentile|entropy|mse SAMPLES=512 KEEP_FLOAT=node,... SENSITIVITY=dB'
 	@echo '             BACKEND=onnxruntime|tensorrt PRECISION=fp16|fp32|int8 WORKSPACE=MiB ENGINE_PYTHON=python3'

@@ -309,7 +309,7 @@ def test_refusals(
     wrong = ("--out", tmp_path, "--models", bundle_models, "--library")
     with pytest.raises(BundleError, match="no library for aarch64"):
         run(MODEL, *wrong, operator_library)
-    with pytest.raises(BundleError, match=r"none\.so: No such file.*`make plugins TARGET=jetson"):
+    with pytest.raises(BundleError, match=r"none\.so: No such file.*`make plugins BOARD=jetson"):
         run(MODEL, *wrong, tmp_path / "none.so")
     assert not (tmp_path / NAME).exists()
 

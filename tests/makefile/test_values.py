@@ -34,9 +34,16 @@ HOSTILE = {
 VARIABLES = ("IMAGE", "OUT", "MODEL_FILE", "DATA", "CHECKPOINT", "LABELS")
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """One for all tests here, so that it is configured and built once."""
+    return make_checkout(tmp_path_factory.mktemp("make"))
+
+
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    return make_checkout(tmp_path)
+def checkout(shared: Checkout) -> Checkout:
+    shared.forget()
+    return shared
 
 
 def as_path(value: str) -> str:
@@ -138,9 +145,11 @@ def test_empty_values_count_as_not_given(checkout: Checkout) -> None:
 
 def test_programs_do_not_inherit_the_variables(checkout: Checkout) -> None:
     """A test that runs `make` itself gets its own ones, and not those of the `make` around it."""
-    python = checkout.folder / ".venv" / "bin" / "python"
-    python.write_text('#!/bin/sh\nenv > "$PWD/../environment"\n')
-    assert checkout.make("bench", "ARGS=--x", "MODEL=a", environment={"KEPT": "1"}).returncode == 0
+    python_that_tells = checkout.folder.parent / "python_that_tells"
+    python_that_tells.write_text(f"#!/bin/sh\nenv > '{checkout.folder.parent}/environment'\n")
+    python_that_tells.chmod(0o755)
+    given = ("ARGS=--x", "MODEL=a", f"ENGINE_PYTHON={python_that_tells}", "MODEL_FILE=a.onnx")
+    assert checkout.make("engine", *given, environment={"KEPT": "1"}).returncode == 0
     inherited = (checkout.folder.parent / "environment").read_text()
     names = {line.partition("=")[0] for line in inherited.splitlines()}
     assert "KEPT" in names

@@ -1,4 +1,4 @@
-"""A checkout with the real Makefile whose `.venv` has stand-ins: they write down how they were run."""
+"""A checkout with the real Makefile and a `.venv` of stand-ins, which write down how they ran."""
 
 from __future__ import annotations
 

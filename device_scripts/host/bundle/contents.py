@@ -49,11 +49,11 @@ def _is_source(path: Path) -> bool:
 
 def library(path: Path) -> dict[str, bytes]:
     """The operator library at `path`. Raises BundleError unless it is one for aarch64."""
-    content = read(path, "`make plugins TARGET=jetson-nano`")
+    content = read(path, "`make plugins BOARD=jetson-nano`")
     machine = int.from_bytes(content[18:20], "little")
     if content[:4] != b"\x7fELF" or machine != _AARCH64:
         raise BundleError(
-            f"{path}: no library for aarch64: build it with `make plugins TARGET=jetson-nano`"
+            f"{path}: no library for aarch64: build it with `make plugins BOARD=jetson-nano`"
         )
     return {LIBRARY: content}
 

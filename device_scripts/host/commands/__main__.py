@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Sequence
 
-from device_scripts.host.commands.problems import Failed, Refusal
+from device_scripts.host.commands.problems import FailedError, RefusedError
 from device_scripts.host.commands.targets import TARGETS
 from device_scripts.host.commands.variables import Variables
 
@@ -18,12 +18,12 @@ def main(arguments: Sequence[str]) -> int:
         return BAD_INPUT
     try:
         TARGETS[arguments[0]](Variables(os.environ))
-    except Refusal as refusal:
+    except RefusedError as refusal:
         line = " ".join(str(refusal).split())
         # A name may have bytes that are no text.
         print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         return BAD_INPUT
-    except Failed as failed:
+    except FailedError as failed:
         return failed.code
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -1,7 +1,8 @@
 """Whether this machine has what the targets for an NVIDIA GPU need; one line where it has not."""
 
 import os
-from device_scripts.host.commands.problems import Refusal
+
+from device_scripts.host.commands.problems import RefusedError
 from device_scripts.host.commands.programs import PY, answer, find
 
 _CUDA = os.path.join(os.sep, "usr", "local", "cuda", "bin", "nvcc")
@@ -13,7 +14,7 @@ _GPU = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 def need_nvcc(target: str) -> None:
     """Refuses the target where there is no CUDA compiler."""
     if not (os.environ.get("CUDACXX") or find("nvcc") or os.access(_CUDA, os.X_OK)):
-        raise Refusal(
+        raise RefusedError(
             "{}: no nvcc on PATH nor at {}: it needs CUDA's toolkit and an NVIDIA GPU".format(
                 target, _CUDA
             )
@@ -24,8 +25,10 @@ def need_gpu(target: str) -> None:
     """Refuses the target where PyTorch can use no NVIDIA GPU, or where nothing builds for one."""
     need_nvcc(target)
     if answer([PY, "-c", _GPU]).returncode != 0:
-        raise Refusal(
-            "{}: PyTorch in .venv sees no NVIDIA GPU here (torch.cuda.is_available())".format(target)
+        raise RefusedError(
+            "{}: PyTorch in .venv sees no NVIDIA GPU here (torch.cuda.is_available())".format(
+                target
+            )
         )
 
 
@@ -35,7 +38,7 @@ def need_tensorrt(target: str, python: str) -> None:
         module for module, code in _IMPORTS.items() if answer([python, "-c", code]).returncode != 0
     ]
     if missing:
-        raise Refusal(
+        raise RefusedError(
             "{}: {} has no module {}: it needs TensorRT and PyCUDA, and an NVIDIA GPU".format(
                 target, python, " and no module ".join(missing)
             )

@@ -8,7 +8,7 @@ import shutil
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from device_scripts.host.commands.locks import locked
-from device_scripts.host.commands.problems import Refusal
+from device_scripts.host.commands.problems import RefusedError
 from device_scripts.host.commands.programs import (
     BUILD,
     LOCKS,
@@ -40,7 +40,7 @@ def build_operator_library() -> None:
     """Builds build/plugins/libshiftadd_ort.so for this machine where it is not up to date."""
     compiler = shlex.split(os.environ.get("CXX") or "c++")[0]
     if not find(compiler):
-        raise Refusal(
+        raise RefusedError(
             "plugins: no C++ compiler ({}); install one (Debian and Ubuntu: apt-get install g++) "
             "or set CXX".format(compiler)
         )
@@ -63,12 +63,12 @@ def build_board_library(board: str) -> None:
 
 
 def chosen_board(variables: Variables) -> Optional[str]:
-    """The board that BOARD names; None where none was named. Raises Refusal for an unknown one."""
+    """The board that BOARD names; None where none was named. Raises RefusedError for an unknown one."""
     if not variables.given("BOARD"):
         return None
     boards = known_boards()
     if variables["BOARD"] not in boards:
-        raise Refusal(
+        raise RefusedError(
             "BOARD={}: no such board; known boards: {}".format(
                 variables["BOARD"], ", ".join(boards)
             )
@@ -91,7 +91,7 @@ def build_tensorrt_library(variables: Variables) -> None:
     It runs on a board too, which has no .venv, with the board's own CMake: 3.10 on a Jetson Nano.
     """
     if not find("cmake"):
-        raise Refusal("tensorrt-plugins: no cmake; install it (apt-get install cmake)")
+        raise RefusedError("tensorrt-plugins: no cmake; install it (apt-get install cmake)")
     options = [
         _output(_PLUGINS),
         "-DSHIFTADD_TENSORRT=ON",
@@ -130,7 +130,7 @@ def _configure(build: Build, headers: bool = False) -> None:
     options = list(build.options)
     if headers:
         options.append("-DONNXRUNTIME_INCLUDE_DIR=" + _onnxruntime_headers())
-    # What an earlier configuration found out is not to be kept. CMake 3.10 has no --fresh, -S or -B.
+    # Nothing that an earlier configuration found out is kept. CMake 3.10 has no --fresh, -S or -B.
     os.makedirs(folder, exist_ok=True)
     shutil.rmtree(os.path.join(folder, "CMakeFiles"), ignore_errors=True)
     for name in ("CMakeCache.txt", ".configured"):
@@ -142,7 +142,7 @@ def _configure(build: Build, headers: bool = False) -> None:
     with open(log, "w") as file:
         file.write(said.stdout + said.stderr)
     if said.returncode != 0:
-        raise Refusal(
+        raise RefusedError(
             "{}: {}; all that CMake said is in {}".format(
                 build.target, first_error(said.stderr), os.path.relpath(log, ROOT)
             )
@@ -162,13 +162,17 @@ def first_error(text: str) -> str:
 
 def _compile(build: Build, lock: int, *options: str) -> None:
     folder = os.path.join(BUILD, build.folder)
-    run(["cmake", "--build", folder, *(["--", *options] if options else [])], lock, **build.variables)
+    run(
+        ["cmake", "--build", folder, *(["--", *options] if options else [])],
+        lock,
+        **build.variables,
+    )
 
 
 def _onnxruntime_headers() -> str:
     found = answer([PY, os.path.join("plugins", "onnxruntime", "fetch_headers.py")])
     if found.returncode != 0:
-        raise Refusal("plugins: " + " ".join(found.stderr.split()))
+        raise RefusedError("plugins: " + " ".join(found.stderr.split()))
     return found.stdout.strip()
 
 

@@ -5,7 +5,7 @@ import fcntl
 import os
 from typing import Iterator
 
-from device_scripts.host.commands.problems import Refusal
+from device_scripts.host.commands.problems import RefusedError
 
 
 @contextlib.contextmanager
@@ -13,13 +13,13 @@ def locked(folder: str, name: str) -> Iterator[int]:
     """Holds the lock `name`, a file in `folder`; says so in a line while another process has it.
 
     The value is the lock's file descriptor. A child that inherits it (`pass_fds`) goes on holding
-    the lock where this process is killed before it. Raises Refusal where there can be no lock.
+    the lock where this process is killed before it. Raises RefusedError where there can be no lock.
     """
     path = os.path.join(folder, name + ".lock")
     try:
         descriptor = _acquire(path, name)
     except OSError as error:
-        raise Refusal("{}: cannot be locked: {}".format(path, error.strerror)) from error
+        raise RefusedError("{}: cannot be locked: {}".format(path, error.strerror)) from error
     try:
         yield descriptor
     finally:

@@ -1,18 +1,18 @@
-"""Exports a model's file where there is none, or where it is of something else or of older sources."""
+"""Exports a model's file where there is none, or one of something else or of older sources."""
 
 import json
 import os
 from typing import Iterator, List, Optional
 
 from device_scripts.host.commands.locks import locked
-from device_scripts.host.commands.problems import Refusal
+from device_scripts.host.commands.problems import RefusedError
 from device_scripts.host.commands.programs import LOCKS, ROOT, answer, module, run
 from device_scripts.host.commands.variables import Variables
 
 _SOURCES = os.path.join(ROOT, "export")
 # What an exported file depends on, beside the sources and the form that stands in its name.
 _DEPENDENCIES = (
-    *("MODEL", "CHECKPOINT", "MODEL_ARGS"),
+    *("MODEL", "CHECKPOINT", "MODEL_ARGS", "FIXED_POINT"),
     *("INPUT", "MEAN", "STD", "RESIZE", "LABELS"),
 )
 _UNFINISHED = "being exported"
@@ -24,14 +24,26 @@ def check_model(variables: Variables) -> None:
     if said.returncode != 0:
         lines = said.stderr.strip().splitlines() or ["MODEL={}: unknown".format(variables["MODEL"])]
         text = lines[-1]
-        raise Refusal(text[len("error: ") :] if text.startswith("error: ") else text)
+        raise RefusedError(text[len("error: ") :] if text.startswith("error: ") else text)
 
 
 def network_options(variables: Variables) -> List[str]:
     """What tells a program which network MODEL is, beside its name."""
     return [
+        *variables.option("NAME", "--name"),
         *variables.option("MODEL_ARGS", "--model-args"),
         *variables.option("CHECKPOINT", "--checkpoint"),
+    ]
+
+
+def spec_options(variables: Variables) -> List[str]:
+    """What has to be known of a network beside its weights, as far as it was given."""
+    return [
+        *variables.option("INPUT", "--input"),
+        *variables.option("MEAN", "--mean"),
+        *variables.option("STD", "--std"),
+        *variables.option("RESIZE", "--resize"),
+        *variables.option("LABELS", "--labels"),
     ]
 
 
@@ -42,13 +54,9 @@ def export_command(variables: Variables) -> List[str]:
         variables["MODEL"],
         "--target=" + variables.target,
         "--out=" + variables["OUT"],
-        *variables.option("NAME", "--name"),
-        *variables.option("INPUT", "--input"),
-        *variables.option("MEAN", "--mean"),
-        *variables.option("STD", "--std"),
-        *variables.option("RESIZE", "--resize"),
-        *variables.option("LABELS", "--labels"),
         *network_options(variables),
+        *spec_options(variables),
+        *variables.option("FIXED_POINT", "--fixed-point"),
     )
 
 
@@ -60,7 +68,7 @@ def export(variables: Variables) -> None:
 
 
 def have_model(variables: Variables) -> None:
-    """Exports the model's file unless it is up to date. One that MODEL_FILE names is taken as it is."""
+    """Exports the model's file unless it is up to date; one that MODEL_FILE names stays as it is."""
     if not variables.is_own_export:
         return
     with locked(LOCKS, "export") as lock:
@@ -124,7 +132,7 @@ def _read(path: str) -> Optional[str]:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise Refusal("{}: cannot be read: {}".format(path, error)) from error
+        raise RefusedError("{}: cannot be read: {}".format(path, error)) from error
 
 
 def _write(path: str, text: str) -> None:
@@ -132,4 +140,4 @@ def _write(path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise Refusal("{}: cannot be written: {}".format(path, error.strerror)) from error
+        raise RefusedError("{}: cannot be written: {}".format(path, error.strerror)) from error

@@ -1,11 +1,11 @@
 """How a target stops."""
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """Something is missing or cannot be used. The text is one line; the exit code is 2."""
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """A program has failed, and has said why; its exit code is ours."""
 
     def __init__(self, code: int) -> None:

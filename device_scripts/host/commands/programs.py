@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Dict, List, NoReturn, Optional, Sequence
 
-from device_scripts.host.commands.problems import Failed, Refusal
+from device_scripts.host.commands.problems import FailedError, RefusedError
 from device_scripts.host.commands.variables import environment_of_programs
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -30,7 +30,7 @@ def cross_compiler() -> Dict[str, str]:
 
 
 def run(command: Sequence[str], lock: Optional[int] = None, **more: str) -> None:
-    """Runs a program to its end; Failed where it fails. `lock` is inherited (see locks.py)."""
+    """Runs a program to its end; FailedError where it fails. `lock` is inherited (see locks.py)."""
     sys.stdout.flush()
     try:
         code = subprocess.call(
@@ -39,7 +39,7 @@ def run(command: Sequence[str], lock: Optional[int] = None, **more: str) -> None
     except OSError as error:
         raise _cannot_run(command, error) from error
     if code != 0:
-        raise Failed(128 - code if code < 0 else code)
+        raise FailedError(128 - code if code < 0 else code)
 
 
 def become(command: Sequence[str], **more: str) -> NoReturn:
@@ -80,12 +80,12 @@ def find(tool: str) -> Optional[str]:
 
 
 def interpreter(python: str) -> str:
-    """The path of a Python that is not `.venv`'s. Raises Refusal where there is none."""
+    """The path of a Python that is not `.venv`'s. Raises RefusedError where there is none."""
     found = shutil.which(python)
     if found is None:
-        raise Refusal("{}: no such Python".format(python))
+        raise RefusedError("{}: no such Python".format(python))
     return os.path.abspath(found)
 
 
-def _cannot_run(command: Sequence[str], error: OSError) -> Refusal:
-    return Refusal("{}: cannot be run: {}".format(command[0], error.strerror))
+def _cannot_run(command: Sequence[str], error: OSError) -> RefusedError:
+    return RefusedError("{}: cannot be run: {}".format(command[0], error.strerror))

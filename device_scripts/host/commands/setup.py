@@ -5,7 +5,7 @@ import sys
 from typing import Callable, Sequence
 
 from device_scripts.host.commands.locks import locked
-from device_scripts.host.commands.problems import Refusal
+from device_scripts.host.commands.problems import RefusedError
 from device_scripts.host.commands.programs import LOCKS, PY, ROOT, VENV, run
 
 _OLDEST = (3, 10)
@@ -47,7 +47,7 @@ def set_up_peers() -> str:
 
     def install(lock: int) -> None:
         print(
-            "bench: making .venv-peers with OpenVINO, ncnn and LiteRT (some minutes the first time)",
+            "bench: making .venv-peers with OpenVINO, ncnn and LiteRT (some minutes)",
             flush=True,
         )
         run([sys.executable, "-m", "venv", folder], lock)
@@ -70,7 +70,7 @@ def _once(stamp: str, sources: Sequence[str], install: Callable[[int], None]) ->
 
 def _check_python() -> None:
     if sys.version_info < _OLDEST:
-        raise Refusal(
+        raise RefusedError(
             "setup: {} is Python {}.{}, older than 3.10; set PYTHON=/path/to/python3.10 or "
             "newer".format(sys.executable, *sys.version_info[:2])
         )
@@ -78,7 +78,7 @@ def _check_python() -> None:
         import ensurepip  # noqa: F401 - whether it is there
         import venv  # noqa: F401 - whether it is there
     except ImportError:
-        raise Refusal(
+        raise RefusedError(
             "setup: {} has no venv module; install it (Debian and Ubuntu: apt-get install "
             "python3-venv)".format(sys.executable)
         ) from None

@@ -18,8 +18,14 @@ from device_scripts.host.commands.libraries import (
     known_boards,
 )
 from device_scripts.host.commands.locks import locked
-from device_scripts.host.commands.models import check_model, export, have_model, network_options
-from device_scripts.host.commands.problems import Refusal
+from device_scripts.host.commands.models import (
+    check_model,
+    export,
+    have_model,
+    network_options,
+    spec_options,
+)
+from device_scripts.host.commands.problems import RefusedError
 from device_scripts.host.commands.programs import (
     BUILD,
     LOCKS,
@@ -54,7 +60,7 @@ _FAST_TESTS = "not slow"
 def _need(variables: Variables, *names: str) -> None:
     for name in names:
         if not variables.given(name):
-            raise Refusal(_NEEDED[name])
+            raise RefusedError(_NEEDED[name])
 
 
 def _setup(variables: Variables) -> None:
@@ -70,9 +76,11 @@ def _plugins(variables: Variables) -> None:
     board = chosen_board(variables)
     if board is None and variables.given("TARGET"):
         if variables["TARGET"] not in known_boards():
-            raise Refusal(
+            raise RefusedError(
                 "plugins: TARGET is the form of an exported file; the machine is BOARD={}, or left "
-                "out for this one; got TARGET={}".format("|".join(known_boards()), variables["TARGET"])
+                "out for this one; got TARGET={}".format(
+                    "|".join(known_boards()), variables["TARGET"]
+                )
             )
         board = variables["TARGET"]
         print("plugins: the machine is named by BOARD={0}, and no more by TARGET={0}".format(board))
@@ -94,7 +102,7 @@ def _engine(variables: Variables) -> None:
     if is_set_up():
         have_model(variables)
     elif not os.path.isfile(variables.model_file):
-        raise Refusal(
+        raise RefusedError(
             "engine: {}: no such file: bring it here from where it was exported".format(
                 variables.model_file
             )
@@ -128,7 +136,7 @@ def _infer(variables: Variables) -> None:
 def _validate(variables: Variables) -> None:
     if variables.given("INT8"):
         if variables["BACKEND"] != "onnxruntime":
-            raise Refusal("validate: INT8=1 compares in ONNX Runtime; leave BACKEND out")
+            raise RefusedError("validate: INT8=1 compares in ONNX Runtime; leave BACKEND out")
         _validate_int8(variables)
         return
     set_up()
@@ -222,7 +230,7 @@ def _have_bundle_parts(variables: Variables) -> None:
     """Everything of a bundle but the archive."""
     board = chosen_board(variables) or known_boards()[0]
     if variables.target != "jetson-nano":
-        raise Refusal(
+        raise RefusedError(
             "bundle: TARGET is jetson-nano, or left out; got {}".format(variables["TARGET"])
         )
     set_up()
@@ -243,7 +251,7 @@ def _deploy(variables: Variables) -> None:
     _need(variables, "DEVICE")
     problem = device_problem(variables["DEVICE"])
     if problem:
-        raise Refusal("DEVICE: " + problem)
+        raise RefusedError("DEVICE: " + problem)
     _have_bundle_parts(variables)
     run(_bundling(variables))
     archive = os.path.join("build", "bundles", variables.name + "-jetson-nano.tar.gz")
@@ -264,10 +272,11 @@ def _train(variables: Variables) -> None:
             "export.training.train",
             variables["MODEL"],
             "--data=" + variables["DATA"],
-            *variables.option("MODEL_ARGS", "--model-args"),
+            *network_options(variables),
+            *spec_options(variables),
             *variables.words("ARGS"),
         ),
-        **_TRAINING
+        **_TRAINING,
     )
 
 
@@ -280,10 +289,11 @@ def _finetune(variables: Variables) -> None:
             "--data=" + variables["DATA"],
             "--bits=" + variables["BITS"],
             *network_options(variables),
+            *spec_options(variables),
             *variables.option("OUT", "--out"),
             *variables.words("ARGS"),
         ),
-        **_TRAINING
+        **_TRAINING,
     )
 
 

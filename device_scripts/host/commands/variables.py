@@ -5,7 +5,7 @@ import re
 import shlex
 from typing import Dict, List, Mapping
 
-from device_scripts.host.commands.problems import Refusal
+from device_scripts.host.commands.problems import RefusedError
 
 DEFAULTS = {
     "MODEL": "ghostshiftaddnet",
@@ -22,6 +22,7 @@ DEFAULTS = {
 NAMES = (
     *DEFAULTS,
     *("BOARD", "CHECKPOINT", "MODEL_ARGS", "INPUT", "MEAN", "STD", "RESIZE", "LABELS", "NAME"),
+    "FIXED_POINT",
     *("MODEL_FILE", "DATA", "IMAGE", "DEVICE", "PRECISION", "WORKSPACE", "INT8"),
     *("METHOD", "KEEP_FLOAT", "SENSITIVITY", "FUZZ", "PEERS", "CMAKE_ARGS", "ARGS"),
 )
@@ -65,7 +66,7 @@ class Variables:
         try:
             return shlex.split(self[name])
         except ValueError as error:
-            raise Refusal(
+            raise RefusedError(
                 "{}: {}: it is cut into words as a shell does: {}".format(
                     name, str(error).lower(), self[name]
                 )
@@ -73,21 +74,23 @@ class Variables:
 
     @property
     def target(self) -> str:
-        """The form of the exported file. Raises Refusal for an unknown one."""
+        """The form of the exported file. Raises RefusedError for an unknown one."""
         if self["TARGET"] not in TARGETS:
-            raise Refusal("TARGET is one of {}; got {}".format(", ".join(TARGETS), self["TARGET"]))
+            raise RefusedError(
+                "TARGET is one of {}; got {}".format(", ".join(TARGETS), self["TARGET"])
+            )
         return self["TARGET"]
 
     @property
     def name(self) -> str:
         """The exported file's name without its ending: NAME, else the callable's or the model's.
 
-        Raises Refusal for what cannot be the name of a file in OUT.
+        Raises RefusedError for what cannot be the name of a file in OUT.
         """
         name = self["NAME"] or self["MODEL"].rpartition(":")[2]
         if not _FILE_NAME.fullmatch(name):
             given = "NAME" if self.given("NAME") else "MODEL"
-            raise Refusal(
+            raise RefusedError(
                 "{}={}: {!r} is no name for a file: letters, digits, '_', '.', '+' and '-' are "
                 "taken{}".format(given, self[given], name, "" if given == "NAME" else "; set NAME")
             )

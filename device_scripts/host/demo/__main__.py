@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     against = [options.model, f"--model-file={model}", *_given(options)]
     code, compared = _summary_of(export.validation.__main__.main, *against)
     _tell(2, f"make it an integer model, by {_PATCHES} patches of scikit-image's photographs")
-    code |= _run(calibration.__main__.main, str(model), f"--data={_patches()}", f"--out={integer}")[0]
+    code |= _run(calibration.__main__.main, str(model), f"--data={_patches()}", f"--out={integer}")[
+        0
+    ]
     _tell(3, "compare the integer model with the float one, layer by layer")
     failed, int8_compared = _summary_of(
         calibration.validation.__main__.main, str(integer), f"--float={model}"
@@ -44,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell(4, "classify a photograph with both")
     (photograph,) = [path for path in sample_photographs() if path.name == _PHOTOGRAPH]
     screen = [
-        f"{model}, run by ONNX Runtime with our operators, against PyTorch:",
+        f"{model} in ONNX Runtime, against PyTorch:",
         *compared,
-        f"{integer}, 8-bit integers, against the float file:",
+        f"{integer}, against the float file:",
         *int8_compared,
         f"  ranges  over {_PATCHES} patches of scikit-image's photographs: yours do better",
         "",
@@ -70,7 +72,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--model-file", type=Path, required=True, metavar="FILE", help="the exported file"
     )
-    parser.add_argument("--checkpoint", metavar="FILE", help="the weights that it was exported from")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="the weights that it was exported from"
+    )
     return parser
 
 
@@ -110,9 +114,9 @@ def _patches() -> Path:
 
 def _next(model: str) -> Iterator[str]:
     chosen = "" if model == "ghostshiftaddnet" else f" MODEL={model}"
-    yield f"next:  make infer{chosen} IMAGE=photo.jpg        a picture of yours"
-    yield f"       make calibrate{chosen} DATA=folder        integers by images of yours"
-    yield f"       make deploy{chosen} DEVICE=user@nano      onto a Jetson Nano (docs/jetson-nano.md)"
+    yield f"next:  make infer{chosen} IMAGE=photo.jpg    your own picture"
+    yield f"       make calibrate{chosen} DATA=folder    int8 by your own images"
+    yield f"       make deploy{chosen} DEVICE=user@nano  to a Jetson Nano"
 
 
 if __name__ == "__main__":

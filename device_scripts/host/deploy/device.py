@@ -1,4 +1,4 @@
-"""What may be the name of a board. The standard library only, as `make` asks before .venv exists."""
+"""What may be the name of a board; `make` asks before .venv exists: the standard library only."""
 
 import re
 from typing import Optional
