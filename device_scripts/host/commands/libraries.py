@@ -63,7 +63,7 @@ def build_board_library(board: str) -> None:
 
 
 def chosen_board(variables: Variables) -> Optional[str]:
-    """The board that BOARD names; None where none was named. Raises RefusedError for an unknown one."""
+    """The board that BOARD names, None where none was named; RefusedError for an unknown one."""
     if not variables.given("BOARD"):
         return None
     boards = known_boards()

@@ -27,11 +27,18 @@ def check_model(variables: Variables) -> None:
         raise RefusedError(text[len("error: ") :] if text.startswith("error: ") else text)
 
 
-def network_options(variables: Variables) -> List[str]:
-    """What tells a program which network MODEL is, beside its name."""
+def construction_options(variables: Variables) -> List[str]:
+    """What tells a program how MODEL is made and what its files are called."""
     return [
         *variables.option("NAME", "--name"),
         *variables.option("MODEL_ARGS", "--model-args"),
+    ]
+
+
+def network_options(variables: Variables) -> List[str]:
+    """What tells a program which network MODEL is and which weights it has."""
+    return [
+        *construction_options(variables),
         *variables.option("CHECKPOINT", "--checkpoint"),
     ]
 
@@ -68,7 +75,7 @@ def export(variables: Variables) -> None:
 
 
 def have_model(variables: Variables) -> None:
-    """Exports the model's file unless it is up to date; one that MODEL_FILE names stays as it is."""
+    """Exports the model's file unless it is up to date, or is one that MODEL_FILE names."""
     if not variables.is_own_export:
         return
     with locked(LOCKS, "export") as lock:
@@ -77,7 +84,7 @@ def have_model(variables: Variables) -> None:
 
 
 def is_up_to_date(variables: Variables) -> bool:
-    """Whether the exported file is of this MODEL, with the same options, and newer than the sources.
+    """Whether the exported file is of this MODEL and these options, and newer than the sources.
 
     A file of weights that were named, or of a network that stands in a file of the user's, is
     always exported again: what else it depends on is not known here.

@@ -20,6 +20,7 @@ from device_scripts.host.commands.libraries import (
 from device_scripts.host.commands.locks import locked
 from device_scripts.host.commands.models import (
     check_model,
+    construction_options,
     export,
     have_model,
     network_options,
@@ -272,7 +273,7 @@ def _train(variables: Variables) -> None:
             "export.training.train",
             variables["MODEL"],
             "--data=" + variables["DATA"],
-            *network_options(variables),
+            *construction_options(variables),
             *spec_options(variables),
             *variables.words("ARGS"),
         ),
