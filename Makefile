@@ -68,19 +68,19 @@ validate-int8:  ## compare the integer model with the float one, layer by layer 
 evaluate:  ## top-1 and top-5 of MODEL over DATA, an ImageFolder (folder or zip)
 	$(run)
 
-calibrate:  ## write OUT/MODEL.int8.onnx and its table of ranges, over DATA, a folder or zip (METHOD, SAMPLES, KEEP_FLOAT, SENSITIVITY=dB)
+calibrate:  ## write OUT/MODEL.int8.onnx and its table of ranges, over DATA (METHOD, SAMPLES, KEEP_FLOAT, SENSITIVITY)
 	$(run)
 
-bundle:  ## write build/bundles/MODEL-jetson-nano.tar.gz, all that the board needs (DATA for the integer model, if there is none yet)
+bundle:  ## write build/bundles/MODEL-jetson-nano.tar.gz, all that the board needs (DATA for the integer model)
 	$(run)
 
-deploy:  ## bundle MODEL, copy it to DEVICE=user@host by ssh, install, build, check and time it there; build/reports/deploy/ (ARGS="--port N -o SSH-OPTION --folder DIR")
+deploy:  ## bundle MODEL, bring it to DEVICE by ssh, install, build, check and time it there (ARGS="--port N -o SSH-OPTION")
 	$(run)
 
 train:  ## train MODEL on DATA by the shipped recipe; resumes from build/training/
 	$(run)
 
-finetune:  ## train MODEL on with activations of BITS bits, over DATA (CHECKPOINT, OUT); ARGS="--epochs 0" only measures
+finetune:  ## train MODEL on with activations of BITS bits, over DATA (CHECKPOINT, OUT)
 	$(run)
 
 bench:  ## our kernels and models against ONNX Runtime's, and with PEERS=1 other engines'

@@ -128,7 +128,6 @@ def _check_usage(parser: commandline.Parser, options: "argparse.Namespace") -> N
 
 def _images(options: "argparse.Namespace") -> int:
     import runtime
-
     from runtime.core.images import load_decoders
 
     session = runtime.load(options.model, options.library, options.threads)

@@ -78,21 +78,23 @@ def without_cuda(checkout: Checkout) -> dict[str, str]:
     tools.mkdir()
     for tool in ("bash", "sh", "make", "awk", "env"):
         (tools / tool).symlink_to(f"/usr/bin/{tool}")
-    return {"PATH": str(tools), "CUDACXX": ""}
+    return {"PATH": str(tools)}
 
 
-@pytest.mark.skipif(Path("/usr/local/cuda/bin/nvcc").exists(), reason="this machine has CUDA")
-@pytest.mark.parametrize("words", [["test-gpu"], ["bench-gpu"], ["validate", "BACKEND=tensorrt"]])
+@pytest.mark.parametrize("words", [["test-gpu"], ["bench-gpu"]])
 def test_without_cuda_a_line_says_so(checkout: Checkout, words: list[str]) -> None:
     line = refused(checkout, *words, **without_cuda(checkout))
-    assert line.startswith(f"{' '.join(words)}: no nvcc on PATH nor at /usr/local/cuda/bin/nvcc")
+    assert line.startswith(f"{' '.join(words)}: no nvcc: install the CUDA toolkit")
 
 
 @pytest.mark.parametrize("target", ["test-gpu", "bench-gpu"])
 def test_without_a_gpu_a_line_says_so(checkout: Checkout, target: str) -> None:
     python = checkout.folder / ".venv" / "bin" / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
-    line = refused(checkout, target, CUDACXX="nvcc")
+    compiler = checkout.folder / ".venv" / "bin" / "nvcc"
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    line = refused(checkout, target)
     assert line == (
         f"{target}: PyTorch in .venv sees no NVIDIA GPU here (torch.cuda.is_available())"
     )
@@ -104,6 +106,10 @@ def test_without_tensorrt_a_line_says_so(checkout: Checkout) -> None:
     bare.chmod(0o755)
     line = refused(checkout, "engine", f"ENGINE_PYTHON={bare}")
     assert line.startswith(f"engine: {bare} has no module tensorrt and no module pycuda")
+    python = checkout.folder / ".venv" / "bin" / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    line = refused(checkout, "validate", "BACKEND=tensorrt")
+    assert line.startswith(f"validate BACKEND=tensorrt: {python} has no module tensorrt")
 
 
 def test_what_cmake_misses_is_one_line(checkout: Checkout) -> None:
@@ -249,4 +255,4 @@ def test_help_runs_nothing_and_lists_every_target(checkout: Checkout) -> None:
     assert not checkout.programs()
     for target in ("export", "validate-int8", "test-fast", "clean"):
         assert f"  make {target} " in done.stdout
-    assert max(map(len, done.stdout.splitlines())) < 160
+    assert max(map(len, done.stdout.splitlines())) < 140

@@ -1,29 +1,19 @@
 """Whether this machine has what the targets for an NVIDIA GPU need; one line where it has not."""
 
-import os
-
 from device_scripts.host.commands.problems import RefusedError
 from device_scripts.host.commands.programs import PY, answer, find
 
-_CUDA = os.path.join(os.sep, "usr", "local", "cuda", "bin", "nvcc")
 # A package of types alone, without TensorRT, can be imported too; it has no version.
 _IMPORTS = {"tensorrt": "import tensorrt; tensorrt.__version__", "pycuda": "import pycuda"}
 _GPU = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
-def need_nvcc(target: str) -> None:
-    """Refuses the target where there is no CUDA compiler."""
-    if not (os.environ.get("CUDACXX") or find("nvcc") or os.access(_CUDA, os.X_OK)):
-        raise RefusedError(
-            "{}: no nvcc on PATH nor at {}: it needs CUDA's toolkit and an NVIDIA GPU".format(
-                target, _CUDA
-            )
-        )
-
-
 def need_gpu(target: str) -> None:
     """Refuses the target where PyTorch can use no NVIDIA GPU, or where nothing builds for one."""
-    need_nvcc(target)
+    if not find("nvcc"):
+        raise RefusedError(
+            "{}: no nvcc: install the CUDA toolkit, and put its bin folder into PATH".format(target)
+        )
     if answer([PY, "-c", _GPU]).returncode != 0:
         raise RefusedError(
             "{}: PyTorch in .venv sees no NVIDIA GPU here (torch.cuda.is_available())".format(

@@ -142,7 +142,6 @@ def _validate(variables: Variables) -> None:
         return
     set_up()
     if variables["BACKEND"] == "tensorrt":
-        gpu.need_nvcc("validate BACKEND=tensorrt")
         gpu.need_tensorrt("validate BACKEND=tensorrt", PY)
     if not variables.is_own_export:
         check_model(variables)
