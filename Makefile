@@ -106,10 +106,11 @@ DEVICE_PYTHON := runtime device_scripts/board
 OLD_PYTHON := $(DEVICE_PYTHON) device_scripts/host/deploy/device.py \
   $(filter-out %/known_model.py,$(wildcard device_scripts/host/commands/*.py))
 
-lint: setup  ## ruff and mypy; vermin for what runs on a device
+lint: setup  ## ruff, mypy, import-linter; vermin for what runs on a device
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 	@ls $(OLD_PYTHON) >/dev/null
 	@$(VENV)/bin/vermin --quiet --target=3.6- --violations --eval-annotations --no-parse-comments $(OLD_PYTHON)
 

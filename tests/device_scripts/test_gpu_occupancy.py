@@ -50,7 +50,11 @@ def test_every_architecture_has_the_kernels_that_the_host_code_launches(
 
 def host_instantiations(folder: Path) -> list[str]:
     """The kernels in the objects of a build for the host, where each of them is a function."""
-    headers = [REPOSITORY / "tests" / "cpp" / "cuda", REPOSITORY / "plugins" / "include", KERNELS]
+    headers = [
+        REPOSITORY / "tests" / "plugins" / "cpp" / "cuda",
+        REPOSITORY / "plugins" / "include",
+        KERNELS,
+    ]
     symbols: list[str] = []
     for source in gpu_occupancy.sources():
         built = folder / f"{source.stem}.o"
@@ -182,7 +186,7 @@ def test_occupancy_is_that_of_nvidias_calculator(tmp_path: Path) -> None:
         for a, threads, registers, shared in cases
     )
     program = tmp_path / "occupancy"
-    source = REPOSITORY / "tests" / "cpp" / "occupancy.cpp"
+    source = REPOSITORY / "tests" / "plugins" / "cpp" / "occupancy.cpp"
     headers = f"-isystem{nvidia_packages.cuda_include()}"
     run([*SANITIZED.compiler, *SANITIZED.flags, headers, str(source), "-o", str(program)])
     answer = subprocess.run(

@@ -128,7 +128,7 @@ def as_field(name: str, value: Any) -> Field:
 def plugin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The plugin library for TensorRT 10's headers, its kernels built for the host."""
     plugins = REPOSITORY / "plugins"
-    host = REPOSITORY / "tests" / "cpp" / "cuda"
+    host = REPOSITORY / "tests" / "plugins" / "cpp" / "cuda"
     kernels = plugins / "kernels" / "cuda"
     sources = [*sorted((plugins / "tensorrt").glob("*.cpp")), *sorted(kernels.glob("*.cu"))]
     includes = [host, plugins / "include", kernels, plugins / "tensorrt"]

@@ -1,6 +1,7 @@
-"""`python -m device_scripts.host.commands.known_model MODEL`: whether there is such a model.
+"""`python -m device_scripts.host.commands.known_model MODEL`: whether a name is that of a model.
 
-Exit codes: 0 there is; 2 there is none, which is said in a line. Runs in `.venv`.
+A callable of a file or a package is left to the program that takes it: asking for it runs code.
+Exit codes: 0 it may be a model; 2 it is none, which is said in a line. Runs in `.venv`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(description="Says whether a model is known.")
     parser.add_argument("model", metavar="MODEL")
     model = parser.parse_args(arguments).model
-    if model not in MODELS:
+    if ":" not in model and model not in MODELS:
         complain(f"unknown model {model!r}; known models: {', '.join(MODELS)}")
         return BAD_INPUT
     return FINE

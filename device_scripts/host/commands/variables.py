@@ -30,7 +30,7 @@ NAMES = (
 TARGETS = ("jetson-nano", "portable", "standard")
 """The forms that a file can be exported in."""
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # A make that a program starts is one of its own, without the options and variables of this one.
 _OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MFLAGS")
 
@@ -87,12 +87,17 @@ class Variables:
 
         Raises RefusedError for what cannot be the name of a file in OUT.
         """
-        name = self["NAME"] or self["MODEL"].rpartition(":")[2]
+        place, _, callable_name = self["MODEL"].rpartition(":")
+        # Of a file's or a package's class it is the method that is called.
+        of_model = callable_name.rpartition(".")[2] if place else self["MODEL"]
+        name = self["NAME"] or of_model
         if not _FILE_NAME.fullmatch(name):
             given = "NAME" if self.given("NAME") else "MODEL"
             raise RefusedError(
-                "{}={}: {!r} is no name for a file: letters, digits, '_', '.', '+' and '-' are "
-                "taken{}".format(given, self[given], name, "" if given == "NAME" else "; set NAME")
+                "{}={}: {!r} is no name for a file: letters, digits, '.', '_' and '-' are taken, "
+                "up to 100{}".format(
+                    given, self[given], name, "" if given == "NAME" else "; set NAME"
+                )
             )
         return name
 
