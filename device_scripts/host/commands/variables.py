@@ -23,7 +23,7 @@ NAMES = (
     *DEFAULTS,
     *("BOARD", "CHECKPOINT", "MODEL_ARGS", "INPUT", "MEAN", "STD", "RESIZE", "LABELS", "NAME"),
     "FIXED_POINT",
-    *("MODEL_FILE", "DATA", "IMAGE", "DEVICE", "PRECISION", "WORKSPACE", "INT8"),
+    *("MODEL_FILE", "REFERENCE", "DATA", "IMAGE", "DEVICE", "PRECISION", "WORKSPACE", "INT8"),
     *("METHOD", "KEEP_FLOAT", "SENSITIVITY", "FUZZ", "PEERS", "CMAKE_ARGS", "ARGS"),
 )
 """All variables; the Makefile hands over the same."""
@@ -94,10 +94,8 @@ class Variables:
         if not _FILE_NAME.fullmatch(name):
             given = "NAME" if self.given("NAME") else "MODEL"
             raise RefusedError(
-                "{}={}: {!r} is no name for a file: letters, digits, '.', '_' and '-' are taken, "
-                "up to 100{}".format(
-                    given, self[given], name, "" if given == "NAME" else "; set NAME"
-                )
+                "{}={}: {!r} is no name for a file: up to 100 letters, digits, '.', '_' and '-' "
+                "are; set NAME".format(given, self[given], name)
             )
         return name
 
