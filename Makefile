@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # What a user may give. The values are data: make hands them over in the environment as they were
 # typed, a "$$" or a backtick included, and neither make nor a shell reads them.
-VARIABLES := MODEL MODEL_ARGS CHECKPOINT TARGET BOARD OUT MODEL_FILE INPUT MEAN STD RESIZE LABELS NAME FIXED_POINT \
+VARIABLES := MODEL MODEL_ARGS CHECKPOINT TARGET BOARD OUT MODEL_FILE REFERENCE INPUT MEAN STD RESIZE LABELS NAME FIXED_POINT \
   DATA IMAGE DEVICE BACKEND PRECISION WORKSPACE ENGINE_PYTHON CMAKE_ARGS INT8 BITS METHOD SAMPLES \
   KEEP_FLOAT SENSITIVITY FUZZ SECONDS PEERS ARGS PYTHON
 # Windows' Linux has a NAME in every environment, which is the machine's: it is taken from the command
@@ -34,7 +34,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  Variables: MODEL=name|file.py:callable|package.module:callable MODEL_ARGS="width=0.5 ..." CHECKPOINT=file'
-	@echo '             TARGET=jetson-nano|portable|standard BOARD=jetson-nano OUT=build/models MODEL_FILE=file'
+	@echo '             TARGET=jetson-nano|portable|standard BOARD=jetson-nano OUT=build/models MODEL_FILE=file REFERENCE=file'
 	@echo '             INPUT=3x32x32 MEAN=.. STD=.. RESIZE=.. LABELS=file|folder|imagenet|cifar10 NAME=name FIXED_POINT=keep'
 	@echo '             IMAGE=file DATA=folder-or-zip DEVICE=user@host PYTHON=python3 PEERS=1 BITS=8|16'
 	@echo '             METHOD=minmax|percentile|entropy|mse SAMPLES=512 KEEP_FLOAT=node,... SENSITIVITY=dB'
@@ -59,7 +59,7 @@ infer:  ## classify IMAGE with MODEL
 engine:  ## build MODEL's TensorRT engine for this machine's GPU, in build/engines/ (PRECISION, WORKSPACE)
 	$(run)
 
-validate:  ## compare MODEL's file with PyTorch, layer by layer (BACKEND); report in build/reports/
+validate:  ## compare MODEL's file with PyTorch (BACKEND), or MODEL_FILE with REFERENCE, layer by layer; build/reports/
 	$(run)
 
 validate-int8:  ## compare the integer model with the float one, layer by layer (DATA)

@@ -233,6 +233,22 @@ def test_variables_of_a_network_reach_the_export(checkout: Checkout) -> None:
     assert (checkout.folder / "here" / "mine.standard.onnx").is_file()
 
 
+def test_two_files_are_compared_without_a_network(checkout: Checkout) -> None:
+    assert checkout.make("validate", "MODEL_FILE=a.onnx", "REFERENCE=b.onnx").returncode == 0
+    assert checkout.runs_of("-m", "export.validation") == [
+        ["--model-file=a.onnx", "--reference=b.onnx"]
+    ]
+    assert export_count(checkout) == 0
+
+
+def test_a_network_is_measured_where_one_is_named(checkout: Checkout) -> None:
+    assert checkout.make("bench", "ARGS=--named").returncode == 0
+    assert checkout.make("bench", "MODEL=f.py:net", "INPUT=3x8x8").returncode == 0
+    assert checkout.runs_of("-m", "device_scripts.host.bench") == [
+        ["--named"], ["f.py:net", "--input=3x8x8"],
+    ]  # fmt: skip
+
+
 def test_the_name_of_a_network_is_its_callables(checkout: Checkout) -> None:
     given = ("MODEL=torchvision.models:resnet18", "DATA=d")
     assert checkout.make("calibrate", *given).returncode == 0

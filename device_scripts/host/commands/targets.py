@@ -143,7 +143,9 @@ def _validate(variables: Variables) -> None:
     set_up()
     if variables["BACKEND"] == "tensorrt":
         gpu.need_tensorrt("validate BACKEND=tensorrt", PY)
-    if not variables.is_own_export:
+    # Two files are compared without a network.
+    by_file = variables.given("REFERENCE")
+    if not (by_file or variables.is_own_export):
         check_model(variables)
     have_model(variables)
     if variables["BACKEND"] == "tensorrt":
@@ -153,11 +155,11 @@ def _validate(variables: Variables) -> None:
     become(
         module(
             "export.validation",
-            variables["MODEL"],
+            *([] if by_file else [variables["MODEL"], *network_options(variables)]),
             "--model-file=" + variables.model_file,
+            *variables.option("REFERENCE", "--reference"),
             *variables.option("BACKEND", "--backend"),
             *variables.option("PRECISION", "--precision"),
-            *network_options(variables),
             *variables.words("ARGS"),
         )
     )
@@ -327,9 +329,18 @@ def _demo(variables: Variables) -> None:
 
 def _bench(variables: Variables) -> None:
     set_up()
+    network = [variables["MODEL"]] if variables.given("MODEL") else []
     build_operator_library()
-    peers = ["--peers=" + set_up_peers()] if variables.given("PEERS") else []
-    become(module("device_scripts.host.bench", *peers, *variables.words("ARGS")))
+    become(
+        module(
+            "device_scripts.host.bench",
+            *network,
+            *construction_options(variables),
+            *spec_options(variables),
+            *(["--peers=" + set_up_peers()] if variables.given("PEERS") else []),
+            *variables.words("ARGS"),
+        )
+    )
 
 
 def _bench_a57(variables: Variables) -> None:
