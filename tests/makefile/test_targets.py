@@ -151,6 +151,19 @@ def test_the_old_spelling_of_a_board_works_and_says_the_new_one(checkout: Checko
     assert not (checkout.folder / "build/cmake").exists()
 
 
+def test_a_deployment_brings_the_bundle_of_the_board(checkout: Checkout) -> None:
+    done = checkout.make("deploy", "DEVICE=user@nano", "ARGS=--port 22", "DATA=d")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert checkout.runs_of("-m", "device_scripts.host.bundle") == [
+        ["ghostshiftaddnet", "--board=jetson-nano", "--models=build/models"]
+    ]
+    archive = "build/bundles/ghostshiftaddnet-jetson-nano.tar.gz"
+    assert checkout.runs_of("-m", "device_scripts.host.deploy") == [
+        ["user@nano", archive, "--port", "22"]
+    ]
+    assert len(checkout.runs_of("-m", "calibration")) == 1
+
+
 def test_a_library_is_configured_again_only_for_another_compiler(checkout: Checkout) -> None:
     for environment in ({}, {}, {"CXX": "c++ -m64"}, {"CXX": "c++ -m64"}):
         assert checkout.make("plugins", environment=environment).returncode == 0

@@ -55,6 +55,7 @@ _TRAINING = {
     "MALLOC_TOP_PAD_": "268435456",
     "GOMP_SPINCOUNT": "20000",
 }
+_BOARD = "jetson-nano"
 _FAST_TESTS = "not slow"
 
 
@@ -215,22 +216,23 @@ def _calibration(variables: Variables) -> List[str]:
 
 
 def _bundle(variables: Variables) -> None:
-    _have_bundle_parts(variables)
-    become([*_bundling(variables), *variables.words("ARGS")])
+    board = _have_bundle_parts(variables)
+    become([*_bundling(variables, board), *variables.words("ARGS")])
 
 
-def _bundling(variables: Variables) -> List[str]:
+def _bundling(variables: Variables, board: str) -> List[str]:
     return module(
         "device_scripts.host.bundle",
         variables["MODEL"],
+        "--board=" + board,
         "--models=" + variables["OUT"],
         *network_options(variables),
     )
 
 
-def _have_bundle_parts(variables: Variables) -> None:
-    """Everything of a bundle but the archive."""
-    board = chosen_board(variables) or known_boards()[0]
+def _have_bundle_parts(variables: Variables) -> str:
+    """Makes everything of a bundle but the archive; the board that it is for."""
+    board = chosen_board(variables) or _BOARD
     if variables.target != "jetson-nano":
         raise RefusedError(
             "bundle: TARGET is jetson-nano, or left out; got {}".format(variables["TARGET"])
@@ -243,6 +245,7 @@ def _have_bundle_parts(variables: Variables) -> None:
     # An integer model that is older than the float one is of another.
     if variables.given("DATA") and not _is_newer(variables.integer_file, variables.exported_file):
         run(_calibration(variables))
+    return board
 
 
 def _is_newer(path: str, other: str) -> bool:
@@ -254,9 +257,9 @@ def _deploy(variables: Variables) -> None:
     problem = device_problem(variables["DEVICE"])
     if problem:
         raise RefusedError("DEVICE: " + problem)
-    _have_bundle_parts(variables)
-    run(_bundling(variables))
-    archive = os.path.join("build", "bundles", variables.name + "-jetson-nano.tar.gz")
+    board = _have_bundle_parts(variables)
+    run(_bundling(variables, board))
+    archive = os.path.join("build", "bundles", "{}-{}.tar.gz".format(variables.name, board))
     become(
         module(
             "device_scripts.host.deploy",

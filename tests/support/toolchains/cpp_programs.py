@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from device_scripts.host.jetson_nano import cross_compiler
+from device_scripts.host import boards
 from tests.support.toolchains.arm64 import EMULATOR
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -148,7 +148,7 @@ THREADS = replace(
 
 JETSON_NANO = Toolchain(
     "jetson-nano",
-    tuple(cross_compiler()),
+    tuple(boards.find().cross_compiler()),
     (
         *(
             "-std=c++14",
