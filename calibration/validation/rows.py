@@ -68,9 +68,9 @@ def summary(result: Result) -> list[str]:
     isolated = "float" if worst.isolated is None else _decibels(worst.isolated)
     broken = [sentence for sentence in verdicts(result) if sentence.startswith(FAIL)]
     return [
-        f"worst of {len(result.layers)} layers  {isolated} dB, its rounding alone "
-        f"{_decibels(worst.rounding)} dB: {worst.layer.name}",
-        f"logits  {_decibels(result.logits)} dB; the best class is the same for "
+        f"worst of {len(result.layers)} layers  {isolated} dB (rounding alone "
+        f"{_decibels(worst.rounding)}): {worst.layer.name}",
+        f"logits  {_decibels(result.logits)} dB; same best class for "
         f"{result.same_top1} of {len(result.float_logits)}",
         *broken,
     ]

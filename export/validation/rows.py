@@ -125,7 +125,7 @@ def summary(results: Sequence[InputResult]) -> list[str]:
         f"worst of {len(layers)} layers  {number(worst.isolated)} of its terms "
         f"(<= {allowed.layer:.0e}): {worst.name}",
         f"logits  {number(logits)} of their norm (<= {allowed.network:.0e}); "
-        f"the best class is the same for {same} of {count}",
+        f"same best class for {same} of {count}",
         *broken,
     ]
 
