@@ -1,4 +1,4 @@
-"""`make validate INT8=1`: ratios as NumPy has them, faults found in their layer, refusals."""
+"""`make validate-int8`: ratios as NumPy has them, faults found in their layer, refusals."""
 
 from __future__ import annotations
 

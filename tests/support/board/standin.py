@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import skimage.data
 
+from device_scripts.host import boards
 from device_scripts.host.bundle import archive, contents
 from tests.support.toolchains.python36 import find_python36, venv36
 
@@ -113,7 +114,7 @@ class StandIn:
         """The bundle: what `make bundle` packs of the checkout, with this machine's library."""
         files = {
             file.relative_to(REPOSITORY).as_posix(): file
-            for pattern in contents.PATTERNS
+            for pattern in contents.patterns(boards.find())
             for file in REPOSITORY.glob(pattern)
             if file.is_file()
         }

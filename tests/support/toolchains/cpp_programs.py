@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from device_scripts.host.jetson_nano import cross_compiler
+from device_scripts.host import boards
 from tests.support.toolchains.arm64 import EMULATOR
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -119,9 +119,9 @@ def run(command: list[str]) -> str:
 
 @lru_cache(maxsize=1)
 def jetson_nano_library() -> Path:
-    """What `make plugins TARGET=jetson-nano` builds, after it has."""
+    """What `make plugins BOARD=jetson-nano` builds, after it has."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    command = ["make", "-C", str(REPOSITORY), "plugins", "TARGET=jetson-nano"]
+    command = ["make", "-C", str(REPOSITORY), "plugins", "BOARD=jetson-nano"]
     answer = subprocess.run(command, capture_output=True, text=True, env=own, timeout=1500)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return REPOSITORY / "build" / "plugins" / "jetson-nano" / "libshiftadd_ort.so"
@@ -149,7 +149,7 @@ THREADS = replace(
 
 JETSON_NANO = Toolchain(
     "jetson-nano",
-    tuple(cross_compiler()),
+    tuple(boards.find().cross_compiler()),
     (
         *(
             "-std=c++14",
