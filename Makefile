@@ -102,7 +102,7 @@ $(LIBRARY): $(READY) $(PLUGIN_SOURCES)
 
 $(NANO_LIBRARY): $(READY) $(PLUGIN_SOURCES) device_scripts/boards/jetson-nano/toolchain.cmake
 	@echo "plugins: cross-building for the Jetson Nano (some minutes the first time)"
-	$(call build-library,build/cmake-jetson-nano,$(ZIG),-DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/plugins/cmake/jetson-nano.cmake")
+	$(call build-library,build/cmake-jetson-nano,$(ZIG),-DCMAKE_TOOLCHAIN_FILE="$(CURDIR)/device_scripts/boards/jetson-nano/toolchain.cmake")
 
 tensorrt-plugins: $(TENSORRT_LIBRARY)  ## build the plugin library with this machine's CUDA and TensorRT (TENSORRT_ROOT, CMAKE_ARGS)
 
@@ -214,10 +214,11 @@ demo: $(if $(CHECKPOINT),,export) $(LIBRARY)  ## the whole way: set up, export, 
 # What runs on a Jetson Nano, on its Python 3.6.
 DEVICE_PYTHON := runtime device_scripts/board
 
-lint: $(READY)  ## ruff and mypy; vermin for what runs on a device
+lint: $(READY)  ## ruff, mypy, import-linter; vermin for what runs on a device
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
 	@ls $(DEVICE_PYTHON) >/dev/null
 	@$(VENV)/bin/vermin --quiet --target=3.6- --violations --eval-annotations --no-parse-comments $(DEVICE_PYTHON)
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.histogram import Float64, Histogram
-from calibration.table import Range, quantization
+from calibration.quantization import Range, grid_over
 
 DEFAULT_PERCENTILE = 99.99
 _STEPS_PER_OCTAVE = 32
@@ -81,8 +81,9 @@ def entropy(name: str, seen: Range, histogram: Histogram) -> Range:
 
 def _quantized(name: str, limits: Range, values: Float64) -> tuple[Codes, float, int]:
     """The values' codes before they are clipped to 0..255, the scale and the zero point."""
-    scale, zero_point = quantization(name, limits)
-    return np.rint(values / scale).astype(np.int64) + zero_point, float(scale), zero_point
+    grid = grid_over(name, limits)
+    codes = np.rint(values / grid.scale).astype(np.int64) + grid.zero_point
+    return codes, grid.scale, grid.zero_point
 
 
 def _divergence(codes: Codes, counts: Codes, below: int, above: int) -> float:

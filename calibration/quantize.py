@@ -20,8 +20,8 @@ from calibration.scales import Scale, share_scales
 from calibration.table import Table
 from calibration.weights import quantize_adder
 from export.onnx_export.graph import DOMAIN, Array, Editor, attribute, is_custom
-from export.onnx_export.metadata import PREFIX
 from runtime.core.errors import ModelError
+from runtime.core.metadata import PREFIX
 
 _MICROSOFT = "com.microsoft"
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -40,7 +40,7 @@ def quantize_model(
         keep_float: names of nodes that go on computing in float.
 
     Raises ModelError for a name in `keep_float` that no node has, for a weight that is no
-    initializer, and for a value that the table lacks or knows as a constant.
+    initializer, and for a value that the table lacks.
     """
     editor = Editor(model)
     unknown = sorted(set(keep_float) - {node.name for node in editor.nodes})
@@ -111,7 +111,7 @@ class _Quantizer:
         x, w, scale, bias = node.input
         weight, factor, offset = (self._constant(name) for name in (w, scale, bias))
         if node.op_type == "AdderConv":
-            weight, offset = quantize_adder(weight, factor, offset, self._scale(x))
+            weight, offset = quantize_adder(weight, factor, offset, self._scale(x).grid)
         attributes = {name: attribute(node, name) for name in _CONV_ATTRIBUTES}
         self._emit(
             "QLinear" + node.op_type,
@@ -197,8 +197,8 @@ class _Quantizer:
     def _scale_inputs(self, value: str) -> list[str]:
         scale = self._scale(value)
         return [
-            self._keep(f"{scale.name}/scale", np.array(scale.scale, np.float32)),
-            self._keep(f"{scale.name}/zero_point", np.array(scale.zero_point, np.uint8)),
+            self._keep(f"{scale.name}/scale", np.array(scale.grid.scale, np.float32)),
+            self._keep(f"{scale.name}/zero_point", np.array(scale.grid.zero_point, np.uint8)),
         ]
 
     def _scale(self, value: str) -> Scale:

@@ -18,7 +18,7 @@ from calibration import methods
 from calibration.comparison.backend import Runner
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from calibration.histogram import Histogram
-from calibration.table import Range, quantization
+from calibration.quantization import Range, grid_over
 from export.onnx_export.graph import Array, attribute
 from runtime.core.errors import ModelError
 from runtime.core.metadata import Metadata
@@ -118,16 +118,23 @@ def observe(
 def choose(observed: Mapping[str, Activation], method: str) -> dict[str, Range]:
     """The range of every activation by one of METHODS.
 
-    Raises ModelError for an activation that is constant.
+    A constant activation keeps its one value as its range.
+
+    Raises ModelError for images that are all of one value, and for a range that no grid fits.
     """
+    if observed[INPUT].seen.constant:
+        raise ModelError(
+            f"{INPUT}: the images hold nothing but {observed[INPUT].seen.low:g} once they are "
+            "prepared: calibrate with others"
+        )
     for name, activation in observed.items():
-        quantization(name, activation.seen)
+        grid_over(name, activation.seen)
     bar = tqdm(observed.items(), f"{method} ranges", unit="tensor", disable=None, leave=False)
     return {name: _range(activation, method) for name, activation in bar}
 
 
 def _range(activation: Activation, method: str) -> Range:
-    if activation.histogram is None:
+    if activation.histogram is None or activation.seen.constant:
         return activation.seen
     if method == "percentile":
         return methods.percentile(activation.seen, activation.histogram)

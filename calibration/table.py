@@ -13,22 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from calibration.quantization import Range, grid_over
 from runtime.core import files
 from runtime.core.errors import ModelError, reason
 
 FORMAT_VERSION = 1
-_LAST_CODE = 255
 _CALIBRATE = "`make calibrate MODEL=... DATA=...`"
-
-
-@dataclass(frozen=True)
-class Range:
-    """The least and the largest value of an activation that its codes are to tell apart."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -55,35 +45,8 @@ class Table:
     means: Mapping[str, tuple[float, ...]]
 
 
-def quantization(name: str, limits: Range) -> tuple[np.float32, int]:
-    """Scale and zero point of the uint8 codes for the values of the tensor `name`.
-
-    The range is widened to hold 0, which padding and ReLU need exactly:
-    `scale = (high - low) / 255`, computed in float64 and rounded once, and
-    `zero_point = rint(-low / scale)`, half to even, within 0..255.
-
-    Raises ModelError for a range that is a point, for one that is not finite, and for one whose
-    scale, or its reciprocal, float32 cannot hold.
-    """
-    if not (math.isfinite(limits.low) and math.isfinite(limits.high)):
-        raise ModelError(f"{name}: its range is {limits.low}..{limits.high}, which is not finite")
-    if limits.low >= limits.high:
-        raise ModelError(
-            f"{name}: a constant activation, {limits.low:g} whatever the image, has no scale: "
-            "remove the layer that makes it from the network, or calibrate with other images"
-        )
-    low, high = min(limits.low, 0.0), max(limits.high, 0.0)
-    with np.errstate(over="ignore", divide="ignore"):
-        scale = np.float32((high - low) / _LAST_CODE)
-        representable = np.isfinite(scale) and np.isfinite(np.float32(1) / scale)
-    if not representable:
-        raise ModelError(f"{name}: no float32 is a scale for its range {low:g}..{high:g}")
-    zero_point = round(-low / float(scale))
-    return scale, min(max(zero_point, 0), _LAST_CODE)
-
-
 def to_bytes(table: Table) -> bytes:
-    """The table as its file holds it. Raises ModelError for a range that `quantization` refuses."""
+    """The table as its file holds it. Raises ModelError for a range that `grid_over` refuses."""
     head = asdict(table)
     for name in ("ranges", "means"):
         del head[name]
@@ -98,8 +61,8 @@ def to_bytes(table: Table) -> bytes:
 
 def _entry(table: Table, name: str) -> dict[str, Any]:
     limits = table.ranges[name]
-    scale, zero_point = quantization(name, limits)
-    entry = {**asdict(limits), "scale": float(scale), "zero_point": zero_point}
+    grid = grid_over(name, limits)
+    entry = {**asdict(limits), "scale": grid.scale, "zero_point": grid.zero_point}
     if name in table.means:
         entry["means"] = table.means[name]
     return entry
@@ -174,11 +137,13 @@ def _range(path: Path, name: str, entry: Any) -> Range:
     if not isinstance(entry, dict) or not all(_is_finite(entry.get(field)) for field in fields):
         raise _damaged(path, f"{name} lacks a finite number for one of {', '.join(fields)}")
     limits = Range(float(entry["low"]), float(entry["high"]))
+    if limits.low > limits.high:
+        raise _damaged(path, f"the range of {name} ends below its start")
     try:
-        scale, zero_point = quantization(name, limits)
+        grid = grid_over(name, limits)
     except ModelError as error:
         raise _damaged(path, str(error)) from error
-    if (float(scale), zero_point) != (entry["scale"], entry["zero_point"]):
+    if (grid.scale, grid.zero_point) != (entry["scale"], entry["zero_point"]):
         raise _damaged(path, f"the scale and zero point of {name} do not follow from its range")
     return limits
 

@@ -17,16 +17,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from calibration.table import Range, Table
+from calibration.quantization import symmetric_scale
+from calibration.table import Table
 from runtime.core import files
 from runtime.core.errors import ModelError
 from runtime.engines.tensorrt.calibration_cache import header, line
 
 XAVIER = "8.2.1"
 """Of JetPack 4.6.1 to 4.6.6; 5.0.2 has 8.4.1, 5.1 has 8.5.2, 6.0 has 8.6.2, 6.1 has 10.3.0."""
-_LARGEST_CODE = 127
 # trtexec and the DLAs take no other; what the scales mean is the same.
 _METHOD = "entropy"
 
@@ -41,7 +39,8 @@ def to_bytes(table: Table, version: str = XAVIER) -> bytes:
     line cannot hold.
     """
     lines = [header(version, _METHOD)]
-    lines += [line(_checked(name), _scale(name, limits)) for name, limits in table.ranges.items()]
+    for name, limits in table.ranges.items():
+        lines.append(line(_checked(name), symmetric_scale(name, limits)))
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -51,16 +50,6 @@ def write_cache(path: Path, table: Table, version: str = XAVIER) -> None:
     Raises ShiftAddError where it cannot.
     """
     files.replace(path, to_bytes(table, version), "calibration cache")
-
-
-def _scale(name: str, limits: Range) -> float:
-    with np.errstate(over="ignore"):
-        scale = np.float32(max(abs(limits.low), abs(limits.high)) / _LARGEST_CODE)
-    if not (np.isfinite(scale) and scale > 0):
-        raise ModelError(
-            f"{name}: no float32 is an int8 scale for its range {limits.low:g}..{limits.high:g}"
-        )
-    return float(scale)
 
 
 def _checked(name: str) -> str:

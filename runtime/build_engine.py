@@ -18,16 +18,14 @@ if not __package__:
     # Run as a script: Python put this file's folder on the path, the package's folder is needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime.console import commandline  # noqa: E402 - after the path above
+from runtime.console import build_calibration, commandline  # noqa: E402 - after the path above
 from runtime.console.waiting import wait_for  # noqa: E402
 from runtime.core import files  # noqa: E402 - after the path above
 from runtime.core.errors import ModelError, reason  # noqa: E402
 from runtime.core.metadata import PREFIX, Metadata, parse  # noqa: E402
 from runtime.core.onnx_header import read_metadata  # noqa: E402
-from runtime.engines.tensorrt import (
-    build_calibration,  # noqa: E402 - after the path above
-    engine_file,  # noqa: E402 - after the path above
-)
+from runtime.core.places import ROOT  # noqa: E402
+from runtime.engines.tensorrt import engine_file  # noqa: E402 - after the path above
 
 if TYPE_CHECKING:
     from runtime.engines.tensorrt.builder import Built, EngineBuilder, Settings
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 _WORKSPACE = 256
 _MAX_BATCH = 8
 _PRECISIONS = ("fp32", "fp16", "int8")
-_OUT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "engines")
+_OUT = os.path.join(ROOT, "build", "engines")
 
 
 class Model(NamedTuple):

@@ -59,6 +59,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     # Imported here, where an interrupt and a missing package are told in one line.
     import runtime
     from runtime.core.images import ImageFolder
+    from runtime.core.selection import match_classes, subset
 
     session = runtime.load(options.model, options.library, options.threads)
     data = ImageFolder(options.data)
@@ -98,33 +99,6 @@ def _parser() -> commandline.Parser:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     commandline.add_engine_options(parser)
     return parser
-
-
-def match_classes(data: "ImageFolder", labels: Sequence[str]) -> List[int]:
-    """The model's class index of each of the data set's classes, by name.
-
-    Raises DataError naming the classes that the model does not know.
-    """
-    index = {label: i for i, label in enumerate(labels)}
-    unknown = [name for name in data.classes if name not in index]
-    if unknown:
-        raise DataError(
-            "{}: the model does not know {} of the {} classes: {}; it knows {}".format(
-                data.path, len(unknown), len(data.classes), _some(unknown), _some(labels)
-            )
-        )
-    return [index[name] for name in data.classes]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def subset(count: int, limit: Optional[int]) -> List[int]:
-    """The indices of `limit` of `count` samples, evenly spread (the samples lie class by class)."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]
 
 
 def evaluate(

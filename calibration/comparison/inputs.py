@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +14,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder, list_images, open_image
+from runtime.core.images import ImageFolder, open_image
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
-from runtime.evaluate import match_classes, subset
+from runtime.core.selection import Opener, find_images, match_classes, subset
 
 Float32 = npt.NDArray[np.float32]
-Opener = Callable[[], Image.Image]
 
 # Colour photographs inside scikit-image's package: they need no download.
 _SAMPLES = (
@@ -53,9 +52,8 @@ def real_inputs(sources: Sequence[str], count: int, metadata: Metadata) -> Float
     if not sources:
         return np.stack([preprocess(patch, metadata) for patch in sample_patches(count)])
     openers = [opener for source in sources for opener in _openers(source)]
-    taken = min(count, len(openers))
-    chosen = [openers[i * len(openers) // taken] for i in range(taken)]
-    return np.stack([preprocess(opener(), metadata) for opener in chosen])
+    chosen = subset(len(openers), count)
+    return np.stack([preprocess(openers[i](), metadata) for i in chosen])
 
 
 def labelled_inputs(
@@ -82,7 +80,7 @@ def labelled_inputs(
 
 
 def _labelled_folder(source: str, metadata: Metadata) -> ImageFolder | None:
-    if not (Path(source).is_dir() or _is_zip(source)):
+    if not _holds_images(source):
         return None
     try:
         folder = ImageFolder(source)
@@ -128,11 +126,12 @@ def _cell(image: Image.Image, row: int, column: int, cells: int) -> Image.Image:
 
 
 def _openers(source: str) -> list[Opener]:
-    if _is_zip(source):
-        folder = ImageFolder(source)
-        return [partial(folder.open, i) for i in range(len(folder))]
-    return [partial(open_image, path, path) for path in list_images(source)]
+    if _holds_images(source):
+        return [opener for _, opener in find_images(source)]
+    return [partial(open_image, source, source)]
 
 
-def _is_zip(source: str) -> bool:
-    return Path(source).is_file() and zipfile.is_zipfile(source)
+def _holds_images(source: str) -> bool:
+    """Whether it is a folder or a zip, and not one image."""
+    path = Path(source)
+    return path.is_dir() or (path.is_file() and zipfile.is_zipfile(path))

@@ -168,5 +168,5 @@ def _add_layers(results: list[LayerResult], pair: Pair, batch: Float32) -> None:
         alone = pair.dequantized(isolated[layer.isolated], layer.value)
         result.isolated.add(alone, values[layer.value])
         result.rounding.add(rounded[layer.isolated], values[layer.value])
-        result.saturated += saturated(codes, pair.scales[layer.value])
+        result.saturated += saturated(codes, pair.grids[layer.value])
         result.elements += codes.size

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.scales import Scale
+from calibration.quantization import Grid
 from calibration.validation.layers import Layer
 from export.onnx_export.graph import Array, is_custom
 
@@ -33,7 +33,7 @@ class RoundedLayers:
 
 
 def rounded_layers(
-    float_model: onnx.ModelProto, layers: Iterable[Layer], scales: Mapping[str, Scale]
+    float_model: onnx.ModelProto, layers: Iterable[Layer], grids: Mapping[str, Grid]
 ) -> RoundedLayers:
     """The float model's nodes of the quantized `layers`, adder weights rounded."""
     quantized = {layer.value: layer for layer in layers if layer.quantized}
@@ -47,7 +47,7 @@ def rounded_layers(
         copy.CopyFrom(node)
         copy.output[0] = layer.isolated
         if is_custom(node) and node.op_type == "AdderConv":
-            rounded = _rounded(numpy_helper.to_array(weights[node.input[1]]), scales[node.input[0]])
+            rounded = _rounded(numpy_helper.to_array(weights[node.input[1]]), grids[node.input[0]])
             copy.input[1] = f"{layer.isolated}/W"
             constants.append(numpy_helper.from_array(rounded, copy.input[1]))
         nodes.append(copy)
@@ -61,13 +61,12 @@ def rounded_layers(
     return RoundedLayers(bytes(model.SerializeToString()), tuple(read))
 
 
-def _rounded(weight: Array, grid: Scale) -> Array:
+def _rounded(weight: Array, grid: Grid) -> Array:
     """An adder's weights, moved by what rounding to the input's grid moves them.
 
     Beyond the grid's ends a clamped weight costs nothing (operators.md, "Weight clamp"): such a
     weight moves by the rounding of the end.
     """
-    low, high = grid.grid
-    clamped = weight.clip(low, high)
+    clamped = weight.clip(grid.low, grid.high)
     moved = np.rint(clamped / grid.scale) * grid.scale - clamped
     return np.asarray(weight + moved, np.float32)

@@ -28,8 +28,9 @@ from device_scripts.host import nvidia, nvrtc
 from runtime.console.commandline import FINE, Parser, leave
 from runtime.core.errors import ShiftAddError
 from runtime.core.files import replace
+from runtime.core.places import ROOT
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(ROOT)
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cuda"
 HEADERS = Path(__file__).with_name("nvrtc_headers")
 

@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from runtime.core.errors import ShiftAddError
+from runtime.core.places import ROOT
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements-nvidia.txt"
+REQUIREMENTS = Path(ROOT) / "requirements-nvidia.txt"
 
 
 class MissingPackageError(ShiftAddError):

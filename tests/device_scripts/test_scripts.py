@@ -20,9 +20,9 @@ from tests.support.standins.modules import OLD
 
 SCRIPTS = sorted((REPOSITORY / "device_scripts").glob("*.sh"))
 SOURCED = sorted((REPOSITORY / "device_scripts" / "lib").glob("*.sh"))
-FAKES = sorted((REPOSITORY / "tests" / "board").glob("*bin/*"))
+FAKES = sorted((REPOSITORY / "tests" / "support" / "board").glob("*bin/*"))
 NAMES = {"install", "build_plugins", "build_engine", "infer", "benchmark", "doctor"}
-BUILD_FAKES = REPOSITORY / "tests" / "board" / "build_bin"
+BUILD_FAKES = REPOSITORY / "tests" / "support" / "board" / "build_bin"
 
 Result = subprocess.CompletedProcess[str]
 
@@ -503,7 +503,7 @@ def _tools(folder: Path, without: tuple[str, ...] = ()) -> Path:
     ):
         if name not in without:
             (folder / name).symlink_to(f"/usr/bin/{name}")
-    (folder / "uname").symlink_to(REPOSITORY / "tests" / "board" / "bin" / "uname")
+    (folder / "uname").symlink_to(REPOSITORY / "tests" / "support" / "board" / "bin" / "uname")
     return folder
 
 

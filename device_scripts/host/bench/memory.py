@@ -18,9 +18,9 @@ import onnxruntime  # type: ignore[import-untyped]
 from runtime.console.commandline import FINE, Parser, leave, show
 from runtime.core import library as operator_library
 from runtime.core.errors import ModelError, one_line
+from runtime.core.places import ROOT
 
 _RUNS = 5
-_REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def _mebibytes(model: Path) -> float:
         "--here",
         str(model.resolve()),
     ]
-    answer = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise ModelError(f"{model}: {one_line(answer.stderr)}")
     return int(answer.stdout) / 1024

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import onnx
 
+from calibration.quantization import Range
 from calibration.quantize import quantize_model
-from calibration.table import Range, Table
+from calibration.table import Table
 from device_scripts.host.bench.peers import Peers
 from device_scripts.host.bench.timing import Contestant, Runner, Times, race
 from export.checkpoint import load_model

@@ -15,8 +15,9 @@ from device_scripts.host.bundle import archive, contents, reference
 from export.models import MODELS
 from runtime.console.commandline import BAD_INPUT, FINE, Parser, complain, leave, show
 from runtime.core.errors import ModelError
+from runtime.core.places import ROOT
 
-_REPOSITORY = Path(__file__).resolve().parents[3]
+_REPOSITORY = Path(ROOT)
 _BUILD = _REPOSITORY / "build"
 
 

@@ -25,8 +25,8 @@ from runtime.console.commandline import (
     show,
 )
 from runtime.core.errors import one_line
+from runtime.core.places import ROOT
 
-_REPOSITORY = Path(__file__).resolve().parents[3]
 _RUNS = 50
 _CHECK, _TIMES = "reports/check.json", "reports/benchmark"
 
@@ -78,7 +78,7 @@ def _parser() -> Parser:
         help="of the network in the benchmark (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--reports", type=Path, default=_REPOSITORY / "build" / "reports" / "deploy", metavar="DIR",
+        "--reports", type=Path, default=Path(ROOT) / "build" / "reports" / "deploy", metavar="DIR",
         help="where HOST/ with the logs and reports goes (default: build/reports/deploy)",
     )  # fmt: skip
     return parser

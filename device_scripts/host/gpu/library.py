@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.core.errors import ShiftAddError
+from runtime.core.places import ROOT
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(ROOT)
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cuda"
 HERE = Path(__file__).resolve().parent
 SOURCES = [KERNELS / "convolution.cu", KERNELS / "plan.cu", HERE / "plain_adder.cu"]

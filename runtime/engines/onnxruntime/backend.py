@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import sys
 from typing import Any, Optional
 
@@ -15,6 +14,7 @@ from runtime.core.errors import ModelError, one_line
 from runtime.core.metadata import Metadata, parse
 from runtime.core.onnx_header import read_metadata
 from runtime.core.session import INPUT, OUTPUT, Session
+from runtime.engines.onnxruntime.errors import explain
 from runtime.engines.onnxruntime.native_stderr import NativeStderr
 
 try:
@@ -41,7 +41,7 @@ class OnnxRuntimeSession(Session):
         try:
             outputs = self._session.run([OUTPUT], {INPUT: images}, self._options)
         except Exception as error:
-            raise ModelError(_explain(error)) from error
+            raise ModelError(explain(error)) from error
         return np.asarray(outputs[0])
 
 
@@ -123,7 +123,7 @@ def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
         options.register_custom_ops_library(found)
     except Exception as error:
         raise ModelError(
-            "cannot load the operator library {}: {}".format(found, _explain(error))
+            "cannot load the operator library {}: {}".format(found, explain(error))
         ) from error
 
 
@@ -135,7 +135,7 @@ def _create(path: str, options: Any) -> Any:
                 path, sess_options=options, providers=["CPUExecutionProvider"]
             )
     except Exception as error:
-        raise ModelError(_explain(error)) from error
+        raise ModelError(explain(error)) from error
     session.disable_fallback()
     inputs = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
@@ -146,14 +146,3 @@ def _create(path: str, options: Any) -> Any:
             )
         )
     return session
-
-
-def _explain(error: BaseException) -> str:
-    """ONNX Runtime's text in one line, without its "[ONNXRuntimeError] : 1 : FAIL :"."""
-    if isinstance(error, UnicodeDecodeError):
-        # The binding could not hand over the text, which quotes a damaged file.
-        text = one_line(error.object.decode("utf-8", "backslashreplace"))
-    else:
-        text = one_line(error)
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    return text or "ONNX Runtime refuses it without a word: {}".format(type(error).__name__)

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Optional
 
 from runtime.console import commandline
+from runtime.console.progress import Progress
 from runtime.core.errors import ModelError
 from runtime.core.metadata import Metadata
 from runtime.engines.tensorrt import calibration_cache
@@ -101,7 +102,9 @@ def _from_images(path: str, metadata: Metadata, method: str, samples: int, cache
     from runtime.engines.tensorrt import calibration_images
     from runtime.engines.tensorrt.calibrator import ImageSource
 
-    images = calibration_images.read(path, metadata, samples)
+    chosen = calibration_images.choose(path, samples)
+    with Progress("reading images", sum(map(len, chosen)), "image") as progress:
+        images = calibration_images.prepare(chosen, metadata, progress.advance)
     batches, batch_size = images.shape[:2]
     commandline.show(
         "int8 scales from {} images of {} in batches of {}, by {}; to be kept in {}".format(
