@@ -187,14 +187,9 @@ def test_occupancy_is_that_of_nvidias_calculator(tmp_path: Path) -> None:
     )
     program = tmp_path / "occupancy"
     source = REPOSITORY / "tests" / "plugins" / "cpp" / "occupancy.cpp"
-<<<<<<< HEAD
     flags = ["-std=c++14", *shlex.split(SANITIZED.flags), "-Wall", "-Wextra", "-Werror"]
     flags.append(f"-isystem{nvidia_packages.cuda_include()}")
     run([*shlex.split(CXX), *flags, str(source), "-o", str(program)])
-=======
-    headers = f"-isystem{nvidia_packages.cuda_include()}"
-    run([*SANITIZED.compiler, *SANITIZED.flags, headers, str(source), "-o", str(program)])
->>>>>>> main
     answer = subprocess.run(
         [program], input="\n".join(lines), capture_output=True, text=True, check=True
     )

@@ -61,7 +61,7 @@ class Toolchain:
         return run([*self.launcher, str(program), *arguments])
 
     def _configure(self, folder: Path) -> None:
-        """Runs CMake where its options are new: Ninja runs it again where its files have changed."""
+        """Runs CMake where its options are new; Ninja runs it again where CMake files changed."""
         options = self._options()
         stamp = folder / "options.txt"
         if stamp.is_file() and stamp.read_text() == "\n".join(options):
