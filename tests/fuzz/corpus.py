@@ -41,7 +41,7 @@ def add(target: str, inputs: Mapping[str, bytes], folder: Path = FOLDER) -> Path
 
 
 def unpack(target: str, into: Path) -> Path | None:
-    """Writes the kept inputs of a target into a folder, for libFuzzer; None where there are none."""
+    """Writes the kept inputs of a target into a folder, for libFuzzer; None if there are none."""
     kept = read(target)
     if not kept:
         return None
