@@ -11,7 +11,11 @@ import torch
 from hypothesis import settings
 
 from tests.support.cases.implementations import instruction_sets
-from tests.support.fixtures import operator_library, rng  # noqa: F401 - fixtures of all tests
+from tests.support.fixtures import (  # noqa: F401 - fixtures of all tests
+    operator_library,
+    rng,
+    training_library,
+)
 from tests.support.models import bundles
 from tests.support.shared import made_once
 

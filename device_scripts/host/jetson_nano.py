@@ -1,4 +1,4 @@
-"""The Jetson Nano's cross-compiler, as device_scripts/boards/jetson-nano/toolchain.cmake has it."""
+"""The Jetson Nano's cross-compiler, read from device_scripts/boards/jetson-nano/toolchain.cmake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TOOLCHAIN = Path(__file__).resolve().parents[1] / "boards" / "jetson-nano" / "t
 
 
 def cross_compiler() -> list[str]:
-    """The C++ compiler's command, target and processor included."""
+    """The command of the C++ compiler, with the target and the processor."""
     arguments = re.search(r'COMPILER_ARG1\s*"([^"]*)"', _TOOLCHAIN.read_text())
     if arguments is None:
         raise ValueError(f"{_TOOLCHAIN}: does not set CMAKE_CXX_COMPILER_ARG1")

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "node.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace ort {
@@ -32,8 +32,6 @@ class ConvNode : public Node {
   ConvGeometry run_geometry(const OrtKernelContext* context) const;
   InputPositions inputs() const { return input_positions(kind_); }
   size_t weight_bytes(const ConvGeometry& geometry) const;
-  // A shift's weights [M, terms] from its packed rows. Throws ContractError for a bad code.
-  void decode(const ConvGeometry& geometry, const void* w, float* decoded) const;
   bool constant_weights() const { return constant_weights_; }
 
   const OperatorKind kind_;

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace tensorrt {

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_scripts.host.gpu.library import Library, Pointers
+from export.operator_table import FLOAT_OPERATORS
 from tests.support.cases import convolution as cases
 from tests.support.cases.cuda import FLOAT16_TOLERANCE, convolution, half_case, stored_weight
 from tests.support.cases.implementations import output_shape
@@ -19,7 +20,7 @@ from tests.support.cases.reference import FLOAT32_TOLERANCE, Case, check
 from tests.support.toolchains.cpp_programs import OPTIMIZED, SANITIZED, THREADS
 from tests.support.toolchains.nvidia import tensorrt_include
 
-operators = pytest.mark.parametrize("operator", cases.OPERATORS)
+operators = pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 types = pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
 
 # The Nano's GPU has one.

@@ -31,7 +31,7 @@ def interpreter(name: str) -> Path:
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment with UTF-8 pipes, without libraries of the user's."""
-    libraries = ("SHIFTADD_ORT_LIBRARY", "SHIFTADD_TENSORRT_LIBRARY")
+    libraries = ("SHIFTADD_ORT_LIBRARY", "SHIFTADD_TENSORRT_LIBRARY", "SHIFTADD_TRAINING_LIBRARY")
     inherited = {key: value for key, value in os.environ.items() if key not in libraries}
     return {**inherited, "PYTHONIOENCODING": "utf-8", **variables}
 

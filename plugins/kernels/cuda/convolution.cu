@@ -1,5 +1,4 @@
 #include "convolution.h"
-
 #include "dense.cuh"
 #include "dense_half.cuh"
 #include "depthwise.cuh"
@@ -10,12 +9,6 @@
 namespace shiftadd {
 namespace cuda {
 namespace {
-
-static_assert(static_cast<int>(Activation::kNone) == kNoActivation &&
-                  static_cast<int>(Activation::kRelu) == kRelu &&
-                  static_cast<int>(Activation::kRelu6) == kRelu6 &&
-                  static_cast<int>(Activation::kHardswish) == kHardswish,
-              "the kernels number the activations as the contract does");
 
 // One call of `run`, with its pointers typed.
 template <typename Element>
@@ -108,7 +101,7 @@ cudaError_t run_typed(const Problem& problem, const Tensors& tensors, int multip
                               make_plan(problem, multiprocessors),
                               static_cast<const Element*>(tensors.x),
                               static_cast<const unsigned*>(tensors.w),
-                              {tensors.scale, tensors.bias, static_cast<int>(problem.activation)},
+                              {tensors.scale, tensors.bias, problem.activation},
                               static_cast<float*>(workspace),
                               static_cast<Element*>(tensors.y),
                               stream};
@@ -126,8 +119,8 @@ cudaError_t multiprocessors(int* count) noexcept {
   return cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device);
 }
 
-cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors, void* workspace,
-                cudaStream_t stream) noexcept {
+cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors,
+                void* workspace, cudaStream_t stream) noexcept {
   return problem.type == DataType::kHalf
              ? run_typed<__half>(problem, tensors, multiprocessors, workspace, stream)
              : run_typed<float>(problem, tensors, multiprocessors, workspace, stream);

@@ -1,9 +1,8 @@
-#include "plan.h"
-
 #include <algorithm>
 
 #include "depthwise.cuh"
 #include "few_positions.cuh"
+#include "plan.h"
 
 namespace shiftadd {
 namespace cuda {
@@ -124,8 +123,8 @@ Plan make_plan(const Problem& problem, int multiprocessors) {
 
 size_t workspace_bytes(const Problem& problem, int multiprocessors) noexcept {
   const ConvGeometry& g = problem.geometry;
-  // Smaller problems of the same weights may run in more parts: no more of them, though, than fill the
-  // device, so that their partial sums stay below those of that many tiles.
+  // Smaller problems of the same weights may run in more parts: no more of them, though, than fill
+  // the device, so that their partial sums stay below those of that many tiles.
   const int64_t across = tiles_across(g, tile_rows(g));
   const int64_t filling =
       divide_up(kBlocksPerMultiprocessor * multiprocessors, across) * kDensePositions;

@@ -18,9 +18,9 @@ struct Shape {
   int row_words;  // 32-bit words of one row of W
   int positions;  // batch * out_height * out_width
 
-  // For walking through a window: what its rows and columns span, from the first element of one to that
-  // of the next, and the way in X from the last element of a row to the next row's first, and from a
-  // channel's last to the next channel's first.
+  // For walking through a window: what its rows and columns span, from the first element of one to
+  // that of the next, and the way in X from the last element of a row to the next row's first, and
+  // from a channel's last to the next channel's first.
   int row_span, column_span;
   unsigned row_step, channel_step;
 };
@@ -36,14 +36,14 @@ struct Window {
     const int image = position / plane;
     top = position % plane / s.out_width * s.stride_height - s.pad_top;
     left = position % s.out_width * s.stride_width - s.pad_left;
-    const unsigned first_plane = static_cast<unsigned>(image) * s.channels +
-                                 static_cast<unsigned>(group) * s.group_channels;
+    const unsigned first_plane =
+        static_cast<unsigned>(image) * s.channels + static_cast<unsigned>(group) * s.group_channels;
     base = (first_plane * s.height + static_cast<unsigned>(top)) * s.width + left;
     if (position >= s.positions) top = kFarAbove;
   }
 
-  // Whether the element so far below and right of the window's first lies in the image. (With `&`: a
-  // branch for each term would keep the loads from being under way at the same time.)
+  // Whether the element so far below and right of the window's first lies in the image. (With `&`:
+  // a branch for each term would keep the loads from being under way at the same time.)
   __device__ bool inside(const Shape& s, int below, int right) const {
     return (static_cast<unsigned>(top + below) < static_cast<unsigned>(s.height)) &
            (static_cast<unsigned>(left + right) < static_cast<unsigned>(s.width));
@@ -54,8 +54,8 @@ struct Window {
   static constexpr int kFarAbove = -(1 << 30);
 };
 
-// The terms of a sum one after the other, in the order (channel, row, column) of W: how far each lies
-// from the window's first element.
+// The terms of a sum one after the other, in the order (channel, row, column) of W: how far each
+// lies from the window's first element.
 class TapWalk {
  public:
   __device__ TapWalk(const Shape& s, const Window&, int term)

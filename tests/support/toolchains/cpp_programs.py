@@ -157,7 +157,7 @@ JETSON_NANO = Toolchain(
     compiler=None,
     options=(
         f"CMAKE_TOOLCHAIN_FILE={PLUGINS.parent}/device_scripts/boards/jetson-nano/toolchain.cmake",
-        f"SHIFTADD_CPU_ARCHIVE={REPOSITORY}/build/cmake-jetson-nano/libshiftadd_cpu.a",
+        f"SHIFTADD_BUILT_IN={REPOSITORY}/build/cmake-jetson-nano",
     ),
     launcher=(*EMULATOR, "-L", "/usr/aarch64-linux-gnu"),
 )

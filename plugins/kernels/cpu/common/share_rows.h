@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "integer/rounding.h"
+#include "common/rounding.h"
 
 namespace shiftadd {
 namespace cpu {

@@ -1,12 +1,12 @@
-// A shift convolution with one output position, as a classifier's: a matrix by a vector. Its weights
-// are read once a run and not used again, so their size is its time: they stay codes of 4 bits, an
-// eighth of what panels of floats take.
+// A shift convolution with one output position, as a classifier's: a matrix by a vector. Its
+// weights are read once a run and not used again, so their size is its time: they stay codes of 4
+// bits, an eighth of what panels of floats take.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "common/rounding.h"
 #include "float/convolution.h"
-#include "integer/rounding.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -74,8 +74,10 @@ void Convolution::run_position(const ConvGeometry& g, const ConvTensors& tensors
     const int64_t begin = static_cast<int64_t>(task) % tasks * task_rows;
     const int64_t rows = std::min(task_rows, g.group_out_channels - begin);
     const int64_t channel = slice % g.group * g.group_out_channels + begin;
-    kernels_.shift_rows({codes_.data() + channel * padded / kCodesPerWord, x.data() + slice * padded,
-                         static_cast<size_t>(padded), static_cast<size_t>(rows),
+    kernels_.shift_rows({codes_.data() + channel * padded / kCodesPerWord,
+                         x.data() + slice * padded,
+                         static_cast<size_t>(padded),
+                         static_cast<size_t>(rows),
                          tensors.y + slice * g.group_out_channels + begin,
                          {tensors.scale + channel, tensors.bias + channel, activation}});
   });

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/rounding.h"
 #include "float/convolution.h"
-#include "integer/rounding.h"
 #include "float/panel_packer.h"
 
 namespace shiftadd {
@@ -135,9 +135,8 @@ void TileConvolution::run_task(size_t task) const {
   const Slice slice{index / g_.group, index % g_.group, panel_begin,
                     std::min(panel_begin + panels_per_task_, weight_panels_)};
   const size_t width = static_cast<size_t>(tile_width_);
-  const size_t partial = g_.terms > depth_block_
-                             ? static_cast<size_t>(panels_per_task_ * tile_rows_) * width
-                             : 0;
+  const size_t partial =
+      g_.terms > depth_block_ ? static_cast<size_t>(panels_per_task_ * tile_rows_) * width : 0;
   const bool once = slice.panel_end - slice.panel_begin <= kDirectWeightPanels;
   Scratch scratch{PanelPacker(g_, kernels_, depth_block_, once), AlignedBuffer(partial),
                   AlignedBuffer(2 * width)};
@@ -148,8 +147,7 @@ void TileConvolution::run_task(size_t task) const {
   }
 }
 
-void TileConvolution::run_pixels(const Slice& slice, const Pixels& pixels,
-                                 Scratch& scratch) const {
+void TileConvolution::run_pixels(const Slice& slice, const Pixels& pixels, Scratch& scratch) const {
   const float* x = tensors_.x + (slice.image * g_.channels + slice.group * g_.group_channels) *
                                     g_.height * g_.width;
   scratch.packer.set_pixels(pixels.first, pixels.columns);
@@ -178,14 +176,13 @@ void TileConvolution::run_block(const Slice& slice, const Pixels& pixels, int64_
   if (maxima) {
     run_tile = kernels_.maximum_tiles[vectors - 1];
     tile.x_sums = scratch.x_sums.data();
-    kernels_.sum_pixels({x, tile.depth, vectors, scratch.x_sums.data(),
-                         vectors * kernels_.lanes});
+    kernels_.sum_pixels({x, tile.depth, vectors, scratch.x_sums.data(), vectors * kernels_.lanes});
   }
   for (int64_t panel = slice.panel_begin; panel < slice.panel_end; ++panel) {
     const int64_t row = panel * tile_rows_;
     const int64_t channel = slice.group * g_.group_out_channels + row;
-    tile.w = weights_ + slice.group * padded_rows * g_.terms + depth_begin * padded_rows +
-             row * depth;
+    tile.w =
+        weights_ + slice.group * padded_rows * g_.terms + depth_begin * padded_rows + row * depth;
     if (maxima) {
       const int64_t blocks = divide_up(g_.terms, depth_block_);
       const int64_t block = slice.group * blocks + depth_begin / depth_block_;
@@ -253,10 +250,9 @@ void Convolution::sum_weights(const ConvGeometry& g) {
 
 void Convolution::run_tiles(const ConvGeometry& geometry, const ConvTensors& tensors,
                             Activation activation, ParallelRunner& runner) const {
-  const TileConvolution convolution(kernels_, kind_, geometry, weights_.data(),
-                                    weight_sums_.data(), tensors, activation);
-  parallel_for(runner, convolution.task_count(),
-               [&](size_t task) { convolution.run_task(task); });
+  const TileConvolution convolution(kernels_, kind_, geometry, weights_.data(), weight_sums_.data(),
+                                    tensors, activation);
+  parallel_for(runner, convolution.task_count(), [&](size_t task) { convolution.run_task(task); });
 }
 
 }  // namespace cpu

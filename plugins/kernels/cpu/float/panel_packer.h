@@ -9,7 +9,7 @@
 
 #include "common/aligned_buffer.h"
 #include "float/micro_kernels.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -26,9 +26,9 @@ class PanelPacker {
   // Sets the panel to output pixels [first, first + columns) of one image.
   void set_pixels(int64_t first, size_t columns);
 
-  // The terms [begin, end), in the order (c, kh, kw), of these pixels; whole channels, where one has
-  // no more than kMostTerms taps. `x` is the group's first channel of [group_channels, H, W]. What
-  // stands behind the columns, up to a whole vector, is readable and counts for nothing.
+  // The terms [begin, end), in the order (c, kh, kw), of these pixels; whole channels, where one
+  // has no more than kMostTerms taps. `x` is the group's first channel of [group_channels, H, W].
+  // What stands behind the columns, up to a whole vector, is readable and counts for nothing.
   PanelView pack(const float* x, int64_t begin, int64_t end);
 
  private:

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "integer/rounding.h"
+#include "common/rounding.h"
 #include "integer/panel_packer.h"
 
 namespace shiftadd {
@@ -134,15 +134,15 @@ void IntegerConvolution::run(const ConvGeometry& geometry, const IntegerConvTens
                              ParallelRunner& runner) const {
   const ConvGeometry& g = geometry;
   if (g.batch == 0) return;
-  Call call = {g,
-               tensors.x,
-               tensors.y,
-               quantization.x_zero_point,
-               {},
-               {},
-               tensors.bias,
-               {activation, 1.0f / quantization.y_scale,
-                static_cast<float>(quantization.y_zero_point)}};
+  Call call = {
+      g,
+      tensors.x,
+      tensors.y,
+      quantization.x_zero_point,
+      {},
+      {},
+      tensors.bias,
+      {activation, 1.0f / quantization.y_scale, static_cast<float>(quantization.y_zero_point)}};
   const double unit = is_shift(kind_) ? quantization.x_scale / kShiftUnits : -quantization.x_scale;
   const int32_t x_offset = !depthwise_ && tile().sign_flip != 0 ? 128 : 0;
   call.multiplier.reserve(static_cast<size_t>(g.out_channels));
@@ -245,8 +245,8 @@ void IntegerConvolution::run_depthwise(const Call& call, ParallelRunner& runner)
         const int64_t run = taps.run(column, end);
         sum({taps.of(column), pixel_step, depthwise_weights_.data(),
              static_cast<size_t>((depthwise_by_fours() ? 2 : 1) * depthwise_stride(g)),
-             static_cast<size_t>(g.terms), channels,
-             static_cast<size_t>(run), sums.data() + (column - begin) * g.channels});
+             static_cast<size_t>(g.terms), channels, static_cast<size_t>(run),
+             sums.data() + (column - begin) * g.channels});
         column += run;
       }
       uint8_t* y = call.y + (static_cast<int64_t>(task) * g.out_width + begin) * g.channels;

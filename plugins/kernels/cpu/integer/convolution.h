@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "integer/micro_kernels.h"
 #include "common/parallel.h"
-#include "shiftadd/contract.h"
+#include "integer/micro_kernels.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace cpu {

@@ -125,11 +125,11 @@ void IntegerTileConvolution::run_block(const Slice& slice, const Pixels& pixels,
   const int64_t most = static_cast<int64_t>(tile_.panels);
   for (int64_t i = slice.begin; i < slice.end; i += most) {
     const int64_t panels = std::min(most, slice.end - i);
-    const uint8_t* w = panels_ + (slice.group * weight_panels_ + i) * panel_bytes +
-                       begin * tile_channels_;
+    const uint8_t* w =
+        panels_ + (slice.group * weight_panels_ + i) * panel_bytes + begin * tile_channels_;
     tile_.run[panels - 1][count - 1]({x, x_stride, w, static_cast<size_t>(panel_bytes), steps,
-                                      sums + (i - slice.begin) * tile_channels_,
-                                      sums_stride(slice), begin != 0});
+                                      sums + (i - slice.begin) * tile_channels_, sums_stride(slice),
+                                      begin != 0});
   }
 }
 
@@ -149,8 +149,7 @@ void IntegerTileConvolution::store(const Slice& slice, const Pixels& pixels,
 
 void IntegerConvolution::run_tiles(const Call& call, ParallelRunner& runner) const {
   const IntegerTileConvolution convolution(call, tile(), kernels_.requantize, panels_.data());
-  parallel_for(runner, convolution.task_count(),
-               [&](size_t task) { convolution.run_task(task); });
+  parallel_for(runner, convolution.task_count(), [&](size_t task) { convolution.run_task(task); });
 }
 
 }  // namespace cpu

@@ -1,9 +1,12 @@
-// Of the operator contract what the kernels' host code refers to; the real one needs a C++ library.
+// Stands for the contract's header of that name, which needs a C++ library: it has what the
+// kernels' host code refers to.
 #pragma once
+
+#include "shiftadd/activations.h"
+
 namespace shiftadd {
 
 enum class OperatorKind { kShiftConv, kAdderConv };
-enum class Activation { kNone, kRelu, kRelu6, kHardswish };
 struct ConvGeometry {};
 
 inline bool is_shift(OperatorKind kind) { return kind == OperatorKind::kShiftConv; }

@@ -1,5 +1,6 @@
-#ifndef SHIFTADD_KERNELS_CPU_INTEGER_MATH_H_
-#define SHIFTADD_KERNELS_CPU_INTEGER_MATH_H_
+// Integer division that rounds up.
+#ifndef SHIFTADD_KERNELS_CPU_COMMON_ROUNDING_H_
+#define SHIFTADD_KERNELS_CPU_COMMON_ROUNDING_H_
 
 #include <cstdint>
 
@@ -15,4 +16,4 @@ inline std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(
 }  // namespace cpu
 }  // namespace shiftadd
 
-#endif  // SHIFTADD_KERNELS_CPU_INTEGER_MATH_H_
+#endif  // SHIFTADD_KERNELS_CPU_COMMON_ROUNDING_H_
