@@ -16,8 +16,9 @@ MODEL = "ghostshiftaddnet"
 def run(
     model: Path, folder: Path, library: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "device_scripts.host.demo", MODEL, f"--model-file={model}"]
     return subprocess.run(
-        [sys.executable, "-m", "device_scripts.host.demo", MODEL, f"--model-file={model}", *options],
+        [*command, *options],
         cwd=folder, capture_output=True, text=True, timeout=600,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SHIFTADD_ORT_LIBRARY": str(library)},
     )  # fmt: skip

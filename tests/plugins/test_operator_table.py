@@ -44,7 +44,7 @@ def as_json(operator: Operator) -> dict[str, Any]:
 
 
 def test_the_table_of_cpp_is_the_same() -> None:
-    printed = json.loads(SANITIZED.output(SANITIZED.program("operator_table", [])))
+    printed = json.loads(SANITIZED.output(SANITIZED.build("operator_table")))
     assert printed == {
         "domain": DOMAIN,
         "version": CONTRACT_VERSION,

@@ -30,7 +30,7 @@ from tests.support.models.exported import (
     make_spec,
     randomise,
 )
-from tests.support.toolchains.cpp_programs import REPOSITORY, SANITIZED, run
+from tests.support.toolchains.cpp_programs import OPTIMIZED
 from tests.support.toolchains.nvidia import run_with_tensorrt_rtx, tensorrt_include
 
 CHILD = "tests.support.children.tensorrt_rtx"
@@ -124,19 +124,10 @@ def as_field(name: str, value: Any) -> Field:
 
 
 @pytest.fixture(scope="module")
-def plugin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plugin_library() -> Path:
     """The plugin library for TensorRT 10's headers, its kernels built for the host."""
-    plugins = REPOSITORY / "plugins"
-    host = REPOSITORY / "tests" / "plugins" / "cpp" / "cuda"
-    kernels = plugins / "kernels" / "cuda"
-    sources = [*sorted((plugins / "tensorrt").glob("*.cpp")), *sorted(kernels.glob("*.cu"))]
-    includes = [host, plugins / "include", kernels, plugins / "tensorrt"]
-    built = tmp_path_factory.mktemp("plugins") / "libshiftadd_tensorrt.so"
-    flags = ["-std=c++14", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,--no-undefined"]
-    flags += ["-O1", f"-isystem{tensorrt_include()}"]
-    command = [*SANITIZED.compiler, *flags, *(f"-I{folder}" for folder in includes), "-x", "c++"]
-    run([*command, *map(str, sources), str(host / "fibers.cpp"), "-pthread", "-o", str(built)])
-    return built
+    tensorrt_include()  # leaves the tests out where there is none
+    return OPTIMIZED.build("shiftadd_tensorrt")
 
 
 def created(
