@@ -13,11 +13,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "ghostshiftaddnet"
 
 
-def run(
-    model: Path, folder: Path, library: Path, *options: str
-) -> subprocess.CompletedProcess[str]:
+def run(model: Path, folder: Path, library: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "device_scripts.host.demo", MODEL, f"--model-file={model}", *options],
+        [sys.executable, "-m", "device_scripts.host.demo", MODEL, f"--model-file={model}"],
         cwd=folder, capture_output=True, text=True, timeout=600,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SHIFTADD_ORT_LIBRARY": str(library)},
     )  # fmt: skip
