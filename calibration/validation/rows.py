@@ -74,11 +74,11 @@ def summary(result: Result) -> list[str]:
 
 
 def _worst(result: Result) -> list[str]:
-    worst, isolated = result.worst_first[0], result.worst_first[0].isolated
-    if isolated is None:
+    worst = next(iter(result.worst_first), None)
+    if worst is None or worst.isolated is None:
         return ["no layer computes in integers"]
     return [
-        f"worst of {len(result.layers)} layers  {_decibels(isolated)} dB (rounding alone "
+        f"worst of {len(result.layers)} layers  {_decibels(worst.isolated)} dB (rounding alone "
         f"{_decibels(worst.rounding)}): {worst.layer.name}"
     ]
 
