@@ -111,6 +111,7 @@ lint: setup  ## ruff, mypy, import-linter; vermin for what runs on a device
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
+	@find plugins tests device_scripts -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format --dry-run --Werror
 	@ls $(OLD_PYTHON) >/dev/null
 	@$(VENV)/bin/vermin --quiet --target=3.6- --violations --eval-annotations --no-parse-comments $(OLD_PYTHON)
 

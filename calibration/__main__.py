@@ -1,6 +1,7 @@
 """`python -m calibration MODEL.onnx --data PATH`: measures ranges, writes the integer model.
 
-Beside the model go the table of the ranges, and the same for TensorRT, as a calibration cache.
+The table of the ranges is written beside the model, and once more as a calibration cache for
+TensorRT.
 
 Exit codes: 0 fine; 1 some images could not be read, the others count; 2 bad usage, or a model, a
 table or a data set that cannot be used. Where it is 2 no file was written.
@@ -32,9 +33,10 @@ from runtime.core.errors import ModelError, ShiftAddError, one_line
 from runtime.core.files import replaced
 from runtime.engines.tensorrt.calibration_cache import header
 
-# Of a GhostNet at 224x224, an image's activations are 42 MB.
+# One image's activations in a GhostNet at 224x224 are 42 MB.
 _BATCH_SIZE = 4
-# The search runs the model some hundred times: on few images, which tell layers apart well enough.
+# The search runs the model some hundred times, so it takes few images; they tell layers apart well
+# enough.
 _SEARCH_IMAGES = 64
 _TARGET = 30.0
 
@@ -161,7 +163,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _check_paths(model: Path, out: Path, table: Path, cache: Path) -> None:
-    """Refuses, before minutes of work, what could only fail behind them or spoil an input."""
+    """Refuses paths, before minutes of work, that would make the command fail afterwards or
+    overwrite an input."""
     if len({path.resolve() for path in (model, out, table, cache)}) < 4:
         raise ShiftAddError(
             f"{model}, {out}, {table} and {cache}: the model, the integer model, the table and "
@@ -199,7 +202,7 @@ def _calibrated(model: ModelFile, samples: Samples, method: str, library: str | 
 
 
 def _sensitive(model: ModelFile, table: Table, options: argparse.Namespace) -> Choice:
-    """The nodes to keep in float beside those that were named."""
+    """Searches for nodes to keep in float in addition to those that were named."""
     samples = Samples(options.data, min(options.samples, _SEARCH_IMAGES))
     images = list(samples.batches(model.metadata, _BATCH_SIZE))
     try:
@@ -221,7 +224,8 @@ def _quantized(model: ModelFile, table: Table, keep_float: Sequence[str]) -> byt
 
 
 def _write(contents: Mapping[Path, tuple[str, bytes]]) -> None:
-    """All of the files or none: each is complete beside its place before the first is moved."""
+    """Writes all of the files or none: each is written completely beside its place before the first
+    is moved."""
     with ExitStack() as stack:
         for path, (what, content) in contents.items():
             file = stack.enter_context(replaced(path, what))

@@ -1,7 +1,7 @@
 """The one rule from a range to a grid: scale and zero point of the codes for an activation.
 
-Calibration takes it for the integer model and for the cache of TensorRT's, fine-tuning
-(export/training/fixed_point.py) for the activations that it simulates.
+Calibration applies it to the integer model and to TensorRT's cache, and fine-tuning
+(export/training/fixed_point.py) to the activations that it simulates.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from runtime.core.errors import ModelError
 _TENSORRT_LAST_CODE = 127
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
-# The scale of an activation that is always 0: every scale tells that exactly. An adder's weights
-# are rounded to the grid of its input, so the step has to be small against weights; it has to be
-# large enough, too, that a bias divided by it stays far from float32's end.
+# The scale of an activation that is always 0. Every scale can express 0, but an adder's weights are
+# rounded to the grid of its input, so the step has to be small against weights. It also has to be
+# so large that a bias divided by it stays far below float32's largest number.
 _DEAD_SCALE = 2.0**-20
 
 

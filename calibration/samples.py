@@ -41,7 +41,8 @@ class Samples:
 
     @property
     def sha256(self) -> str:
-        """Of the names, sizes and decoded pixels of the images that were used, in order."""
+        """The SHA-256 of the names, sizes and decoded pixels of the images that were used, in
+        order."""
         return self._digest.hexdigest()
 
     def batches(self, metadata: Metadata, size: int) -> Iterator[Float32]:

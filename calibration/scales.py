@@ -23,8 +23,8 @@ def share_scales(
 ) -> dict[str, Scale]:
     """A scale for every value with a range.
 
-    The inputs and the output of a concatenation share theirs, which covers the ranges of all: so it
-    copies codes, and nothing is requantized.
+    The inputs and the output of a concatenation share one scale, which covers the ranges of all. So
+    the concatenation copies codes, and nothing is requantized.
 
     Raises ModelError for a value whose range `grid_over` refuses.
     """

@@ -1,7 +1,7 @@
 """The calibration table: the range of every activation, and what it was measured on.
 
-A JSON file. It names the model by the SHA-256 of its file, so that no model is quantized with the
-ranges of another.
+It is a JSON file that names the model by the SHA-256 of its file, so that no model is quantized
+with the ranges of another.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Table:
         samples: images that were run.
         data_sha256: of their names and pixels, in order.
         ranges: by tensor; the graph's input is one of them.
-        means: of each channel, float64, over all samples and positions, by tensor; of tensors with
-            a channel axis only.
+        means: by tensor, the mean of each channel over all samples and positions, float64; only
+            tensors with a channel axis have them.
     """
 
     model: str
@@ -51,7 +51,7 @@ def to_bytes(table: Table) -> bytes:
     for name in ("ranges", "means"):
         del head[name]
     lines = json.dumps({"format_version": FORMAT_VERSION, **head}, indent=2).splitlines()[1:-1]
-    # One line a tensor: its channels' means would take a line each.
+    # Every tensor is put on one line; indented, the means of its channels would take a line each.
     tensors = ",\n".join(
         f"    {json.dumps(name)}: {json.dumps(_entry(table, name))}" for name in table.ranges
     )
@@ -74,7 +74,7 @@ def write(path: Path, table: Table) -> None:
 
 
 def read(path: Path, model_sha256: str) -> Table:
-    """The table at `path`, which is to be of the model file with the SHA-256 given.
+    """The table at `path`, which has to belong to the model file with the given SHA-256.
 
     Raises ModelError, naming the file, where it is missing, damaged, of another format version, or
     of another model.
@@ -83,7 +83,8 @@ def read(path: Path, model_sha256: str) -> Table:
         table = _parsed(path, json.loads(path.read_bytes(), parse_constant=_refuse_constant))
     except OSError as error:
         raise ModelError(f"{path}: cannot read the calibration table: {reason(error)}") from error
-    # Recursion: JSON nested without end, or so deep that it can be read, but not shown any more.
+    # RecursionError comes from JSON that is nested without end, or so deeply that it can be read
+    # but not printed.
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON of finite numbers: {reason(error)}") from error
     if table.model_sha256 != model_sha256:
@@ -132,7 +133,7 @@ def _entry_of(path: Path, entries: dict[str, Any], name: str, kind: type) -> Any
 
 
 def _range(path: Path, name: str, entry: Any) -> Range:
-    """The range of one tensor, whose scale and zero point are to follow from it."""
+    """The range of one tensor, from which its scale and zero point have to follow."""
     fields = ("low", "high", "scale", "zero_point")
     if not isinstance(entry, dict) or not all(_is_finite(entry.get(field)) for field in fields):
         raise _damaged(path, f"{name} lacks a finite number for one of {', '.join(fields)}")
@@ -155,7 +156,7 @@ def _means(path: Path, name: str, values: Any) -> tuple[float, ...]:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether it is a number that float64 holds: an integer of JSON may be any size."""
+    """Whether it is a number that float64 can hold: an integer in JSON may be of any size."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:

@@ -19,7 +19,7 @@ def quantize_adder(weight: Array, scale: Array, bias: Array, grid: Grid) -> tupl
 
     No x lies outside the grid that codes can express, so for a weight that does,
     |x - w| = |x - clamp(w)| + |clamp(w) - w| for all of them: the second term is the channel's
-    own, and moves into the bias. What remains is the rounding (operators.md, "Weight clamp").
+    own, and moves into the bias. What remains is the rounding (docs/operators.md, section 5.4).
 
     Args:
         weight: float32 [M, Cg, kH, kW].

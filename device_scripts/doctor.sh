@@ -6,7 +6,8 @@
 # Exit codes: 0 all that the CPU needs is there; 1 something of it is missing or wrong. What the GPU
 # needs is told, and does not count.
 
-# Not -e: a command that is missing or fails is something to tell, and no reason to end.
+# The option -e is left out: a command that is missing or fails is to be reported, and no reason to
+# end.
 set -uo pipefail
 # shellcheck source=device_scripts/lib/board.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/board.sh"
@@ -35,7 +36,7 @@ line() {
   fi
 }
 
-# Runs a command that may be missing or fail; what it prints first, in one line.
+# Runs a command that may be missing or fail, and prints the first line of its output.
 first_line() {
   { "$@" 2>/dev/null || true; } | head -n 1
 }
@@ -83,7 +84,8 @@ python_packages() {
   done <<<"$states"
 }
 
-# can_import MODULES WHAT: that the modules load, in an environment without our variables.
+# can_import MODULES WHAT: reports whether the modules load, in an environment without our
+# variables.
 can_import() {
   local status=0 said
   said=$(env -u OPENBLAS_CORETYPE "$venv/bin/python" -c "import $1" 2>&1) || status=$?
@@ -114,7 +116,7 @@ bundle() {
   fi
 }
 
-# Loads the models, which runs each once, as infer.sh does.
+# Loads the models as infer.sh does, which runs each of them once.
 models() {
   local suffix model said
   [[ -x $venv/bin/python ]] || return 0

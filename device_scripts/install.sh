@@ -49,8 +49,8 @@ run() {
   fi
 }
 
-# As `run`, with everything that it prints in the log, and in a process group of its own: all of it
-# ends when this script is ended.
+# Does what `run` does, with all output in the log, and in a process group of its own, so that all
+# of it ends when this script is ended.
 run_logged() {
   if [[ $dry_run ]]; then
     run "$@"
@@ -77,7 +77,7 @@ interrupted() {
   exit "$1"
 }
 
-# Standard input as the file $1, whole or not at all.
+# Writes standard input to the file $1, completely or not at all.
 write() {
   if ! { cat >"$1.new" && mv "$1.new" "$1"; } 2>/dev/null; then
     rm -f "$1.new"
@@ -95,7 +95,7 @@ as_root() {
   fi
 }
 
-# What stops here has changed nothing.
+# The checks come first: where one of them stops the script nothing has been changed.
 check_bundle() {
   local bad
   [[ ! -f $root/Makefile ]] || return 0
@@ -107,7 +107,7 @@ check_bundle() {
   say "ok: the bundle is whole"
 }
 
-# What root makes in the folder its owner could not change.
+# Refuses to run as root, since the folder's owner could not change the files that root makes.
 check_user() {
   [[ ! ${SUDO_USER:-} ]] || die "run it as $SUDO_USER, without sudo: it asks for that where it is needed"
 }
@@ -161,7 +161,7 @@ check_disk() {
 remove something, or put the folder on a larger disk"
 }
 
-# Exclusive as long as this process lives; nothing is written for it.
+# The lock holds as long as this process lives; no file is written for it.
 lock() {
   exec 9<"$root"
   flock -n 9 || die "another install.sh is at work here: wait for it"
@@ -186,8 +186,8 @@ system_packages() {
     die "apt-get failed, see above: repair that, \`sudo apt-get install ${packages[*]}\`, then run this again"
 }
 
-# With pip's own packages, and a stamp that comes last: half of one, of which pip itself may be the
-# broken part, or one of another Python, is made anew.
+# Makes the environment with pip's own packages, and writes a stamp at the end. An environment that
+# is incomplete, perhaps with a broken pip, or that belongs to another Python, is made anew.
 make_venv() {
   local tools stamp=$venv/.made
   tools=$(pins tools "$version")
@@ -203,7 +203,7 @@ make_venv() {
   [[ $dry_run ]] || write "$stamp" <<<"$version $tools"
 }
 
-# install GROUP: what of the group's pins is not there whole.
+# install GROUP: installs those of the group's pins that are missing or damaged.
 install() {
   local all states broken wanted
   read -ra all <<<"$(pins "$1" "$version")"
@@ -223,7 +223,7 @@ install() {
     run "$venv/bin/python" "$root/device_scripts/board/packages.py" --forget "${broken[@]}"
   fi
   say "installing ${wanted[*]}"
-  # PyCUDA is built with the pinned tools and NumPy, and not with others fetched for it.
+  # PyCUDA is built with the pinned tools and NumPy; pip must not fetch others for the build.
   pip_install --no-build-isolation "${wanted[@]}" || explain "installing ${wanted[*]}"
 }
 
@@ -232,7 +232,7 @@ pip_install() {
     --timeout 30 "$@"
 }
 
-# Says why a command failed, by what its log ends with.
+# Says why a command failed, from the end of its log.
 explain() {
   local last why
   last=$(tail -n 200 "$log" 2>/dev/null || true)
@@ -249,8 +249,8 @@ explain() {
   die "$1: $why"
 }
 
-# OpenBLAS reads the variable when NumPy loads it: with this file every program that runs in the
-# environment has it, from whatever shell or service it is started.
+# OpenBLAS reads the variable when NumPy loads it. This file sets it for every program that runs in
+# the environment, from whatever shell or service it is started.
 set_core_type() {
   local site file
   [[ $version == 3.6 ]] || return 0
@@ -266,7 +266,7 @@ set_core_type() {
   fi
 }
 
-# Compilers and TensorRT's builder want more than a Nano has beside its desktop.
+# Compilers and TensorRT's builder need more memory than a Nano has left beside its desktop.
 needs_swap() {
   [[ $cuda ]] && (($(memory_mib MemAvailable) + $(memory_mib SwapFree) < build_memory_mib))
 }
@@ -300,7 +300,7 @@ agreed() {
 
 install_pycuda() {
   [[ $cuda ]] || return 0
-  # PyCUDA asks PATH where CUDA is.
+  # PyCUDA's build finds CUDA through PATH.
   export PATH=$cuda/bin:$PATH CUDA_ROOT=$cuda
   say "PyCUDA is compiled here the first time, which takes ten minutes or more; log: $log"
   install gpu
@@ -331,7 +331,7 @@ write_record() {
   } | write "$record"
 }
 
-# The log is of this run.
+# The log only holds this run.
 start_log() {
   [[ ! $dry_run ]] || return 0
   mkdir -p "$state"

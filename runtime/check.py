@@ -16,7 +16,8 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime.console import commandline  # noqa: E402 - after the path above
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from runtime.core.session import Session
 
 TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
-"""||logits - reference|| / ||reference||, by what computes them: as in `make validate`. None for an
-engine on 8-bit integers, whose rounding TensorRT chooses: its deviation is told and not judged."""
+"""The most that ||logits - reference|| / ||reference|| may be, by precision, as in `make validate`.
+An engine on 8-bit integers has none: TensorRT chooses how it rounds, so its deviation is shown and
+not judged."""
 
 _INT8_NAME = ".int8.onnx"
 
@@ -115,7 +117,8 @@ def _compared(path: str, options: argparse.Namespace) -> Dict[str, Any]:
         reference = read(name)
         sha256 = files.sha256(path)
         _check_origin(path, sha256, session, name, reference)
-        # One at a time, as on a device; and so a board's memory holds what one needs.
+        # Images are run one at a time, as on a device, so that a board's memory only has to hold
+        # one.
         logits = _logits(path, session, reference.images)
     precision = _precision(path, sha256, reference)
     entry = {"sha256": sha256, "reference": name, "precision": precision}  # type: Dict[str, Any]

@@ -12,7 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime.console import commandline  # noqa: E402 - after the path above
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 _TOP = 5
 _DECODERS = 4
-# Batches decoded ahead of the network: enough to keep it fed, few enough for the device's memory.
+# The number of batches that are decoded ahead of the network: enough to keep it busy, and few
+# enough for the device's memory.
 _AHEAD = 2
 
 
@@ -56,7 +58,7 @@ class Counts:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command; returns its exit code. Raises ShiftAddError for what stops all of it."""
     options = _parser().parse_args(arguments)
-    # Imported here, where an interrupt and a missing package are told in one line.
+    # These imports stand here, where an interrupt and a missing package are reported in one line.
     import runtime
     from runtime.core.images import ImageFolder
     from runtime.core.selection import match_classes, subset
@@ -159,7 +161,7 @@ def _decoded(
         while waiting:
             yield waiting.pop(0)
     finally:
-        # An interrupt is not to wait for the images that nobody will look at.
+        # An interrupt must not wait for images that nobody will look at.
         for futures in waiting:
             for _, future in futures:
                 future.cancel()

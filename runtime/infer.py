@@ -16,7 +16,8 @@ import time
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime.console import (
@@ -52,7 +53,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _parser() -> commandline.Parser:
-    # Here as below: imported where an interrupt and a missing package are told in one line.
+    # These imports, here and below, stand where an interrupt and a missing package are reported in
+    # one line.
     from runtime.console import benchmark
     from runtime.video import camera
 
@@ -169,7 +171,7 @@ def _stream(options: "argparse.Namespace") -> int:
 
 
 def _settings(options: "argparse.Namespace") -> "Settings":
-    """The camera's, as far as they were given."""
+    """The settings of the camera, as far as they were given."""
     from runtime.video.camera import Settings
 
     settings = Settings()

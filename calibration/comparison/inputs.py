@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder, open_image
+from runtime.core.images import ImageFolder, list_images, open_image
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
 from runtime.core.selection import Opener, find_images, match_classes, subset
@@ -35,7 +35,7 @@ _SAMPLES = (
 
 
 def random_inputs(count: int, input_size: Sequence[int], seed: int) -> Float32:
-    """Normal noise, as a normalised image's mean and deviation are: float32 [count, C, H, W]."""
+    """Noise with the mean 0 and the deviation 1 of a normalised image: float32 [count, C, H, W]."""
     rng = np.random.default_rng(seed)
     noise: Float32 = rng.standard_normal((count, *input_size), dtype=np.float32)
     return noise
@@ -45,7 +45,7 @@ def real_inputs(sources: Sequence[str], count: int, metadata: Metadata) -> Float
     """Preprocessed images, float32 [N, C, H, W] with N at most `count`.
 
     `sources` are image files, folders of images, or zips in the ImageFolder layout; `count` images
-    spread evenly over them are taken. Without sources they are patches of sample photographs.
+    spread evenly over them are taken. Without sources, patches of sample photographs are taken.
 
     Raises DataError for what is missing or no image.
     """
@@ -92,7 +92,8 @@ def _labelled_folder(source: str, metadata: Metadata) -> ImageFolder | None:
 def sample_patches(count: int) -> list[Image.Image]:
     """`count` patches of the photographs that scikit-image's package holds.
 
-    Each photograph whole, then each one's quadrants, then their quadrants, and so on.
+    First come the whole photographs, then the quadrants of each, then the quadrants of these, and
+    so on.
     """
     photographs = [open_image(str(path), str(path)) for path in sample_photographs()]
     patches: list[Image.Image] = []
@@ -107,7 +108,7 @@ def sample_patches(count: int) -> list[Image.Image]:
 
 def sample_photographs() -> list[Path]:
     """The photographs that scikit-image's package holds. Raises DataError where it has none."""
-    # Found, not imported: scikit-image's own import takes seconds.
+    # The package is only located and not imported, since importing scikit-image takes seconds.
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise DataError("no sample images: install scikit-image, or name some with --images")
@@ -128,7 +129,7 @@ def _cell(image: Image.Image, row: int, column: int, cells: int) -> Image.Image:
 def _openers(source: str) -> list[Opener]:
     if _holds_images(source):
         return [opener for _, opener in find_images(source)]
-    return [partial(open_image, source, source)]
+    return [partial(open_image, path, path) for path in list_images(source)]
 
 
 def _holds_images(source: str) -> bool:

@@ -52,7 +52,7 @@ class OnnxRuntimeBackend(Backend):
     def load_graph(self, content: bytes) -> Graph:
         """Loads any ONNX graph of our operators. Raises ModelError."""
         options = onnxruntime.SessionOptions()
-        # What ONNX Runtime logs it also raises, and that is shown.
+        # ONNX Runtime also raises what it logs, and the exception is what is shown.
         options.log_severity_level = _FATAL_ONLY
         try:
             if self.library is not None:

@@ -1,4 +1,4 @@
-"""Between a value, channels second, and its codes, channels last."""
+"""Converts between a value, channels second, and its codes, channels last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def codes_name(value: str) -> str:
 
 
 def value_name(codes: str) -> str | None:
-    """The float graph's value that the tensor `codes` holds the codes of, None for another name."""
+    """The float graph's value whose codes the tensor `codes` holds; None for a tensor of another
+    name."""
     return codes.removesuffix(_SUFFIX) if codes.endswith(_SUFFIX) else None
 
 
@@ -39,14 +40,14 @@ def dequantize(codes: Codes, grid: Grid) -> Float32:
 
 
 def rounded(value: Float32, grid: Grid) -> Float32:
-    """What is left of a value when it is turned into codes and back."""
+    """The value after it is turned into codes and back."""
     steps = _steps(value, grid)
     steps *= grid.scale
     return steps
 
 
 def _steps(value: Float32, grid: Grid) -> Float32:
-    """How many steps of the grid from 0 a value's code lies: whole numbers."""
+    """How many steps of the grid a value's code is away from 0, as whole numbers."""
     steps = value / grid.scale
     np.rint(steps, out=steps)
     return np.clip(steps, -grid.zero_point, grid.last - grid.zero_point, out=steps)

@@ -75,15 +75,15 @@ class Pair:
         self._layer_outputs = self._load(integer_file, with_outputs(integer_file.model, outputs))
 
     def float_logits(self, images: Float32) -> Float32:
-        """[N, classes], by the float file as it is."""
+        """The logits, [N, classes], that the float file gives as it is."""
         return self._float({INPUT: images})[OUTPUT]
 
     def integer_logits(self, images: Float32) -> Float32:
-        """[N, classes], by the integer file as it is."""
+        """The logits, [N, classes], that the integer file gives as it is."""
         return self._integer({INPUT: images})[OUTPUT]
 
     def float_values(self, images: Float32) -> Mapping[str, Float32]:
-        """What the float model makes of the images, and these, by value."""
+        """All values of the float model for these images, by name, the images included."""
         return {**self._float_values({INPUT: images}), INPUT: images}
 
     def layer_outputs(self, images: Float32) -> Mapping[str, Array]:

@@ -1,7 +1,8 @@
-"""What rounding to codes alone costs a layer: the float layer, its input and weights rounded.
+"""What rounding to codes alone costs a layer, told by the float layer with its input and weights
+rounded.
 
-A right integer layer does no worse. It is computed by the float operators from the float weights:
-neither the quantizer's arithmetic nor the integer kernels' is in it.
+A right integer layer loses no more. The figure is computed by the float operators from the float
+weights, so that neither the quantizer's arithmetic nor the integer kernels' is in it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class RoundedLayers:
     """A graph in which every layer reads inputs of its own.
 
     Attributes:
-        content: the ONNX model. It reads values of the float model, to be fed rounded to codes; its
-            outputs are the layers' `isolated`, not yet rounded.
+        content: the ONNX model. It reads values of the float model, which have to be rounded to
+            codes first; its outputs are the layers' `isolated`, which are not rounded yet.
         values: those that it reads.
     """
 
@@ -62,9 +63,9 @@ def rounded_layers(
 
 
 def _rounded(weight: Array, grid: Grid) -> Array:
-    """An adder's weights, moved by what rounding to the input's grid moves them.
+    """An adder's weights, each moved by the error of its rounding to the input's grid.
 
-    Beyond the grid's ends a clamped weight costs nothing (operators.md, "Weight clamp"): such a
+    Beyond the grid's ends a clamped weight costs nothing (docs/operators.md, section 5.4): such a
     weight moves by the rounding of the end.
     """
     clamped = weight.clip(grid.low, grid.high)

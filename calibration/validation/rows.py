@@ -22,7 +22,8 @@ LAYER_HEADER = (
 
 
 def layer_cells(result: LayerResult) -> tuple[str, ...]:
-    """One layer, decibels but for the share of codes at the ends of their range."""
+    """One layer; the figures are in decibels, except for the share of codes at the ends of their
+    range."""
     quantized = result.isolated is not None
     return (
         result.layer.name,

@@ -1,4 +1,4 @@
-"""What NVIDIA publishes as Python packages (requirements-nvidia.txt): where its files lie."""
+"""Finds the files of what NVIDIA publishes as Python packages (requirements-nvidia.txt)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUIREMENTS = Path(ROOT) / "requirements-nvidia.txt"
 
 
 class MissingPackageError(ShiftAddError):
-    """A package of NVIDIA's that is not installed, in one line that says how to get it."""
+    """One of NVIDIA's packages is not installed; the message says in one line how to get it."""
 
 
 def available() -> bool:

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Facts about the board. A function prints nothing where something is not known; none fails.
+# Facts about the board. A function prints nothing where the fact is not known, and never fails.
 
 # shellcheck source=device_scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# Bytes of NUL end a string in the device tree.
+# A string in the device tree ends in a NUL byte.
 board_name() {
   tr -d '\0' 2>/dev/null <"$prefix/proc/device-tree/model" || true
 }
 
-# "32.7.1" of "# R32 (release), REVISION: 7.1, GCID: ...".
+# Prints "32.7.1" where the file says "# R32 (release), REVISION: 7.1, GCID: ...".
 l4t_release() {
   sed -n 's/^# R\([0-9]*\) (release), REVISION: \([0-9.]*\),.*/\1.\2/p' \
     "$prefix/etc/nv_tegra_release" 2>/dev/null | head -n 1 || true
@@ -26,7 +26,7 @@ memory_mib() {
     "$prefix/proc/meminfo" 2>/dev/null || echo 0
 }
 
-# free_mib FOLDER: what is free on its disk.
+# free_mib FOLDER: the free space on its disk in MiB.
 free_mib() {
   df -Pm "$1" 2>/dev/null | awk 'NR == 2 { print $4 }' || true
 }
@@ -37,12 +37,13 @@ cuda_folder() {
   fi
 }
 
-# The machine's folder for headers and libraries, as Debian's multiarch names it.
+# The machine's folder for headers or libraries by the name that Debian's multiarch gives it.
 multiarch() {
   echo "$prefix/usr/$1/$board_multiarch"
 }
 
-# "8.2.1" of TensorRT's headers, in which a number may stand under another name.
+# Prints a version such as "8.2.1" from TensorRT's headers, in which a number may stand under
+# another name.
 tensorrt_version() {
   awk '$1 == "#define" { value[$2] = $3 }
     function number(name) { return name in value && value[name] in value ? value[value[name]] : value[name] }
@@ -61,7 +62,7 @@ build_jobs() {
   echo "$jobs"
 }
 
-# "MAXN" of "NV Power Mode: MAXN".
+# Prints "MAXN" where nvpmodel says "NV Power Mode: MAXN".
 power_mode() {
   nvpmodel -q 2>/dev/null | sed -n 's/.*NV Power Mode: *//p' | head -n 1 || true
 }

@@ -116,9 +116,9 @@ class Activation(nn.Module):
 class GridAdder(nn.Module):
     """An AdderConv2d whose weights lie on the grid of its input's codes.
 
-    As the contract has it: clamped to the grid, what that takes off summed into the output, then
-    rounded. The gradient of the weight is AdderNet's, x - w at the rounded weight, beyond the grid
-    too: the clamp loses nothing there.
+    They are clamped to the grid, what that takes off is summed into the output, and then they are
+    rounded (docs/operators.md, section 5.4). The gradient of the weight is AdderNet's, x - w at the
+    rounded weight. It is the same beyond the grid, because the clamp loses nothing there.
     """
 
     def __init__(self, layer: AdderConv2d, source: Activation) -> None:

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exported = ExportedModel(path, options.library, _backend(options))
     network, checkpoint_sha256 = load_model(options.model, options.checkpoint)
     _check_origin(exported, options.model, checkpoint_sha256)
-    # Layer by layer there is too little to do for threads to be worth their waiting.
+    # A single layer has too little work for threads to be worth waiting for each other.
     torch.set_num_threads(1)
     metadata = exported.metadata
     seed = secrets.randbits(32) if options.seed is None else options.seed
@@ -133,21 +133,22 @@ def _parser() -> Parser:
 def _backend(options: argparse.Namespace) -> BackendFactory:
     if options.backend == "onnxruntime":
         return OnnxRuntimeBackend
-    # Imported only where it is asked for: few machines have TensorRT.
+    # This is imported only where it is asked for, since few machines have TensorRT.
     from calibration.comparison.tensorrt_backend import TensorRtBackend
 
     return partial(TensorRtBackend, precision=options.precision or _PRECISIONS[0])
 
 
 def _suffix(options: argparse.Namespace) -> str:
-    """What tells a report from that of ONNX Runtime."""
+    """What the name of a report has in addition to that of ONNX Runtime's."""
     if options.backend == "onnxruntime":
         return ""
     return f"-tensorrt-{options.precision or _PRECISIONS[0]}"
 
 
 def _check_origin(exported: ExportedModel, model: str, checkpoint_sha256: str) -> None:
-    """Refuses to compare what was never the same: every layer would differ, to no one's use."""
+    """Refuses to compare a file with another network or other weights, where every layer would
+    differ."""
     metadata = exported.metadata
     if metadata.model != model:
         raise ModelError(f"{exported.path}: is of the model {metadata.model}, not of {model}")

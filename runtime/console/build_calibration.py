@@ -66,7 +66,7 @@ def check(options: argparse.Namespace, precision: str) -> None:
 
 
 def source(options: argparse.Namespace, metadata: Metadata, cache: str) -> Optional["Source"]:
-    """Where int8 has its scales from, told in a line; None for another precision.
+    """Where int8 takes its scales from, which one printed line says; None for another precision.
 
     `cache` is the file for what TensorRT learns from images. Raises ShiftAddError for a cache and
     for images that cannot be used.

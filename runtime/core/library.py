@@ -8,7 +8,8 @@ from runtime.core.errors import ModelError
 
 
 class Library(NamedTuple):
-    """A library by the name of its file, and the environment's variable that may name another."""
+    """A kind of library: the name of its file, and the environment variable that may name another
+    file."""
 
     kind: str
     name: str

@@ -226,7 +226,7 @@ def test_a_kept_layer_computes_in_float(operator_library: Path) -> None:
 
 
 def test_eight_bit_codes_stay_in_float(operator_library: Path) -> None:
-    """The contract's integer ShiftConv has 4-bit codes only."""
+    """The integer ShiftConv has 4-bit codes only (docs/operators.md, section 5)."""
     model = exported(TinyNet())
     wide = {
         n.name for n in model.graph.node if helper.make_attribute("weight_bits", 8) in n.attribute

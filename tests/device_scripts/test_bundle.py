@@ -28,7 +28,7 @@ from export.models import MODELS
 from export.validation.reference import Reference as Network
 from runtime.core import reference
 from runtime.core.errors import ShiftAddError
-from tests.support.commands import environment
+from tests.support.commands import WRITTEN_MEANWHILE, environment
 from tests.support.models.bundles import FOLDER, MODEL, NAME, for_this_machine, make, unpack
 from tests.support.models.runtime import REPOSITORY
 from tests.support.toolchains.cpp_programs import jetson_nano_library
@@ -118,7 +118,7 @@ def test_the_bytes_are_the_same_elsewhere(
     """In another checkout, with another umask, other times, another language and another clock."""
     checkout = tmp_path / "another" / "place"
     for name in COPIED:
-        shutil.copytree(REPOSITORY / name, checkout / name)
+        shutil.copytree(REPOSITORY / name, checkout / name, ignore=WRITTEN_MEANWHILE)
     shutil.copy(REPOSITORY / "pyproject.toml", checkout)
     models = tmp_path / "models"
     shutil.copytree(bundle_models, models)

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.commands import (
     PYTHONS,
+    WRITTEN_MEANWHILE,
     assert_refused,
     command,
     environment,
@@ -212,7 +213,8 @@ def test_a_missing_library(
     python: Path, image: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     # A deployed copy: no library beside it and no checkout around it.
-    shutil.copytree(REPOSITORY / "runtime", tmp_path / "device" / "runtime")
+    device = tmp_path / "device" / "runtime"
+    shutil.copytree(REPOSITORY / "runtime", device, ignore=WRITTEN_MEANWHILE)
     path, _ = shift(tmp_path / "shift.onnx", rng)
     script = tmp_path / "device" / "runtime" / "infer.py"
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""What of a checkout goes to the device."""
+"""The files of a checkout that go to the device."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def library(path: Path, board: Board) -> dict[str, bytes]:
 
 
 def photographs() -> dict[str, bytes]:
-    """A picture to try: Chelsea the cat, by Stefan van der Walt, CC0."""
+    """A picture to try the model with: Chelsea the cat, by Stefan van der Walt, CC0."""
     (path,) = [path for path in sample_photographs() if path.name == _PHOTOGRAPH]
     return {f"images/{_PHOTOGRAPH}": read(path)}
 
 
 def version(repository: Path) -> str:
-    """The toolchain's version, as pyproject.toml has it. Raises BundleError."""
+    """The toolchain's version in pyproject.toml. Raises BundleError."""
     project = repository / "pyproject.toml"
     found = re.search(r'^version = "([^"]+)"$', read(project).decode(), re.MULTILINE)
     if found is None:
@@ -79,7 +79,7 @@ def version(repository: Path) -> str:
 
 
 def read(path: Path, how: str = "") -> bytes:
-    """The content of `path`. Raises BundleError, which says by what command it is made."""
+    """The content of `path`. Raises BundleError, which names the command that makes the file."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -73,13 +73,15 @@ def _start(path: str, metadata: Metadata, options: Any) -> OnnxRuntimeSession:
 
 
 def _library_prints() -> bool:
-    """Whether the operator library prints a refusal before it throws it: below ONNX Runtime 1.17 it
-    has nothing but exceptions, whose text a build on another C++ library loses."""
+    """Whether the operator library prints a refusal before it throws it. Below ONNX Runtime 1.17 it
+    can only throw exceptions, whose text gets lost where the two were built with different C++
+    libraries."""
     return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < (1, 17)
 
 
 def _start_without_prints(path: str, metadata: Metadata, options: Any) -> OnnxRuntimeSession:
-    """As `_start`, with what is printed meanwhile made part of the error, unless it is already."""
+    """Does what `_start` does, and adds to an error whatever was printed meanwhile and is not in it
+    yet."""
     printed = NativeStderr()
     try:
         with printed:
@@ -98,8 +100,8 @@ def _options(metadata: Metadata, library: Optional[str], threads: Optional[int])
     options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
-        # Below ONNX Runtime 1.17 the library's own threads run its nodes: as many of them as this
-        # says when the session is made.
+        # Below ONNX Runtime 1.17 the library runs its nodes on threads of its own, and reads their
+        # number from this variable when the session is made.
         os.environ["SHIFTADD_NUM_THREADS"] = str(threads)
     if metadata.operators or library is not None:
         _register(options, metadata, operator_library.find(library))
@@ -108,7 +110,7 @@ def _options(metadata: Metadata, library: Optional[str], threads: Optional[int])
 
 def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
     if found is None:
-        # A portable file brings function bodies for its operators.
+        # A portable file needs no library: it brings function bodies for its operators.
         if metadata.target == "portable":
             return
         raise ModelError(
@@ -129,7 +131,7 @@ def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
 
 def _create(path: str, options: Any) -> Any:
     try:
-        # On an error it prints that it falls back from the CPU to the CPU.
+        # On an error ONNX Runtime prints that it falls back from the CPU to the CPU.
         with contextlib.redirect_stdout(io.StringIO()):
             session = onnxruntime.InferenceSession(
                 path, sess_options=options, providers=["CPUExecutionProvider"]

@@ -11,8 +11,8 @@ from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
 from runtime.core.selection import Opener, find_images, subset
 
-# TensorRT's histograms begin with the first batch's extremes: a larger one bins more finely. This
-# one is 19 MB at 224x224.
+# The first batch's extremes set the bins of TensorRT's histograms, so a larger batch gives better
+# ones. A batch of this size is 19 MB at 224x224.
 _LARGEST_BATCH = 32
 _DECODERS = 4
 
@@ -69,7 +69,7 @@ def _prepared(chosen: Sequence[Found], metadata: Metadata) -> Iterator[FloatArra
         for future in waiting:
             yield future.result()
     finally:
-        # Behind one that cannot be read nobody waits for the others.
+        # After an image that cannot be read nobody waits for the rest.
         for future in waiting:
             future.cancel()
         pool.shutdown()

@@ -64,7 +64,7 @@ def _float32(rng: np.random.Generator, low: float, high: float, count: int) -> A
 
 
 def _exact_codes(x: Array, scale: float, zero_point: int) -> Array:
-    """The epilogue of operators.md, in NumPy."""
+    """The epilogue of docs/operators.md, section 5.2, in NumPy."""
     reciprocal = np.float32(1) / np.float32(scale)
     return np.clip(np.rint(x * reciprocal) + np.float32(zero_point), 0, 255)
 
