@@ -62,6 +62,7 @@ def test_it_asks_for_the_pinned_requirements(installed: Path) -> None:
     assert [re.sub(r"\s", "", pin) for pin in pins] == [re.sub(r"\s", "", line) for line in asked]
 
 
+@pytest.mark.slow
 def test_it_runs_from_any_folder(installed: Path, tmp_path: Path) -> None:
     listed = run(installed, tmp_path, "export", "--list")
     assert listed.returncode == 0, listed.stderr

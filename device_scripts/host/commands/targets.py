@@ -57,6 +57,8 @@ _TRAINING = {
 }
 _BOARD = "jetson-nano"
 _FAST_TESTS = "not slow"
+# A worker for each processor that make may use; a file's tests stay together, for their fixtures.
+_WORKERS = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def _need(variables: Variables, *names: str) -> None:
@@ -371,13 +373,13 @@ def _bench_gpu(variables: Variables) -> None:
 def _test(variables: Variables) -> None:
     set_up_nvidia()
     build_operator_library()
-    become(module("pytest", *variables.words("ARGS")), **cross_compiler())
+    become(module("pytest", *_WORKERS, *variables.words("ARGS")), **cross_compiler())
 
 
 def _test_fast(variables: Variables) -> None:
     set_up()
     build_operator_library()
-    become(module("pytest", "-m", _FAST_TESTS, *variables.words("ARGS")))
+    become(module("pytest", *_WORKERS, "-m", _FAST_TESTS, *variables.words("ARGS")))
 
 
 def _fuzz(variables: Variables) -> None:
