@@ -6,6 +6,7 @@ classify a photograph. Exit codes: 0 fine; 1 a comparison failed; 2 bad usage or
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import sys
@@ -23,6 +24,11 @@ _FOLDER = Path("build") / "demo"
 _REPORTS = Path("build") / "reports"
 _PATCHES = 64
 _PHOTOGRAPH = "chelsea.png"
+_OF_NETWORK = {
+    "checkpoint": "the weights that it was exported from",
+    "name": "what the network is called",
+    "model-args": "keyword arguments of the callable that makes the network",
+}
 
 Command = Callable[[Sequence[str]], int]
 
@@ -72,15 +78,15 @@ def _parser() -> Parser:
     parser.add_argument(
         "--model-file", type=Path, required=True, metavar="FILE", help="the exported file"
     )
-    parser.add_argument(
-        "--checkpoint", metavar="FILE", help="the weights that it was exported from"
-    )
+    for name, what in _OF_NETWORK.items():
+        parser.add_argument(f"--{name}", metavar="VALUE", help=what)
     return parser
 
 
-def _given(options: object) -> list[str]:
-    checkpoint = getattr(options, "checkpoint", None)
-    return [] if checkpoint is None else [f"--checkpoint={checkpoint}"]
+def _given(options: argparse.Namespace) -> list[str]:
+    """What the comparison with PyTorch has to know of the network, as far as it was given."""
+    values = {name: getattr(options, name.replace("-", "_")) for name in _OF_NETWORK}
+    return [f"--{name}={value}" for name, value in values.items() if value is not None]
 
 
 def _tell(step: int, what: str) -> None:
