@@ -58,7 +58,8 @@ _TRAINING = {
 _BACKENDS = ("onnxruntime", "tensorrt")
 _BOARD = "jetson-nano"
 _FAST_TESTS = "not slow"
-# A worker for each processor that make may use; a file's tests stay together, for their fixtures.
+# A worker for each processor that make may use, where ARGS says nothing else. A file's tests stay
+# together, for their fixtures; tests/support/speed.py says which files start first.
 _WORKERS = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
