@@ -223,8 +223,11 @@ lint: $(READY)  ## ruff, mypy, import-linter; vermin for what runs on a device
 	@ls $(DEVICE_PYTHON) >/dev/null
 	@$(VENV)/bin/vermin --quiet --target=3.6- --violations --eval-annotations --no-parse-comments $(DEVICE_PYTHON)
 
+# A worker for each processor that make may use; a file's tests stay together, for their fixtures.
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
+
 test: lint $(NVIDIA_READY) $(LIBRARY)  ## lint, types and all tests
-	@$(ZIG) $(PY) -m pytest $(ARGS)
+	@$(ZIG) $(PY) -m pytest $(WORKERS) $(ARGS)
 
 fuzz: $(NVIDIA_READY) $(LIBRARY)  ## damaged files for all that reads files: FUZZ="target ..." for some, SECONDS=600 for each; build/fuzz/
 	@$(PY) -m tests.fuzz $(FUZZ) --seconds "$(SECONDS)" $(ARGS)
