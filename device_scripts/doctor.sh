@@ -52,11 +52,13 @@ system() {
     line wrong architecture "${machine:-not known}" "the operator library of a bundle is for aarch64: run it on the Jetson"
   fi
   release=$(l4t_release)
-  case $release in
-    32.6.* | 32.7.*) line ok L4T "$release (JetPack $(jetpack_of "$release"))" ;;
-    '') line missing L4T "no release in $prefix/etc/nv_tegra_release" "made for a Jetson with JetPack 4.6" ;;
-    *) line wrong L4T "$release (JetPack $(jetpack_of "$release"))" "made for JetPack 4.6; install.sh --any-jetpack tries" ;;
-  esac
+  if is_supported "$release"; then
+    line ok L4T "$release (JetPack $(jetpack_of "$release"))"
+  elif [[ ! $release ]]; then
+    line missing L4T "no release in $prefix/etc/nv_tegra_release" "made for a $board_title with $board_system"
+  else
+    line wrong L4T "$release (JetPack $(jetpack_of "$release"))" "made for $board_system; install.sh --any-jetpack tries"
+  fi
 }
 
 python_packages() {
@@ -134,7 +136,7 @@ resources() {
   local free
   line info memory "$(memory_mib MemTotal) MiB, $(memory_mib MemAvailable) available; swap $(memory_mib SwapTotal) MiB, $(memory_mib SwapFree) free"
   free=$(free_mib "$root")
-  if ((${free:-0} >= 50)); then
+  if ((${free:-0} >= disk_again_mib)); then
     line ok disk "$free MiB free"
   else
     line wrong disk "${free:-0} MiB free" "remove something: reports and engines need room"

@@ -24,7 +24,6 @@ cpu_only='' yes='' dry_run='' any_jetpack=''
 log=$state/install.log
 record=$state/.installed
 swap=$state/build.swap
-swap_mib=4096
 child=''
 
 parse() {
@@ -122,18 +121,16 @@ check_architecture() {
 check_release() {
   local release
   release=$(l4t_release)
-  case $release in
-    32.6.* | 32.7.*) say "ok: L4T $release (JetPack $(jetpack_of "$release"))" ;;
-    '')
-      [[ $any_jetpack ]] || die "no L4T release in $prefix/etc/nv_tegra_release: this is made for a \
-Jetson with JetPack 4.6 (L4T 32.6 or 32.7)"
-      ;;
-    *)
-      [[ $any_jetpack ]] || die "L4T $release (JetPack $(jetpack_of "$release")) is not what this is \
-made for, JetPack 4.6 (L4T 32.6 or 32.7): install that, or try with --any-jetpack"
-      warn "L4T $release was never tried"
-      ;;
-  esac
+  if is_supported "$release"; then
+    say "ok: L4T $release (JetPack $(jetpack_of "$release"))"
+  elif [[ ! $release ]]; then
+    [[ $any_jetpack ]] || die "no L4T release in $prefix/etc/nv_tegra_release: this is made for a \
+$board_title with $board_system ($board_releases)"
+  else
+    [[ $any_jetpack ]] || die "L4T $release (JetPack $(jetpack_of "$release")) is not what this is \
+made for, $board_system ($board_releases): install that, or try with --any-jetpack"
+    warn "L4T $release was never tried"
+  fi
 }
 
 check_python() {
@@ -156,9 +153,9 @@ choose_gpu() {
 }
 
 check_disk() {
-  local needed=400 free
-  [[ ! $cuda ]] || needed=1000
-  [[ ! -f $record ]] || needed=50
+  local needed=$disk_cpu_mib free
+  [[ ! $cuda ]] || needed=$disk_gpu_mib
+  [[ ! -f $record ]] || needed=$disk_again_mib
   free=$(free_mib "$root")
   ((${free:-0} >= needed)) || die "$root: ${free:-0} MiB are free on this disk, $needed are needed: \
 remove something, or put the folder on a larger disk"
@@ -271,7 +268,7 @@ set_core_type() {
 
 # Compilers and TensorRT's builder need more memory than a Nano has left beside its desktop.
 needs_swap() {
-  [[ $cuda ]] && (($(memory_mib MemAvailable) + $(memory_mib SwapFree) < 3072))
+  [[ $cuda ]] && (($(memory_mib MemAvailable) + $(memory_mib SwapFree) < build_memory_mib))
 }
 
 make_swap() {
@@ -280,7 +277,7 @@ make_swap() {
     warn "memory is short for building: one compiler at a time; --yes makes $swap_mib MiB of swap"
     return
   fi
-  (($(free_mib "$root") >= swap_mib + 1000)) || die "$root: no room for $swap_mib MiB of swap: remove \
+  (($(free_mib "$root") >= swap_mib + disk_gpu_mib)) || die "$root: no room for $swap_mib MiB of swap: remove \
 something, or run this again without --yes"
   say "making $swap_mib MiB of swap, until the next start, in $swap; to be rid of it: sudo swapoff $swap; sudo rm $swap"
   { as_root rm -f "$swap" && run touch "$swap" && run chmod 600 "$swap" &&

@@ -130,8 +130,11 @@ def _check_usage(parser: commandline.Parser, options: "argparse.Namespace") -> N
 
 def _images(options: "argparse.Namespace") -> int:
     import runtime
+    from runtime.core.images import load_decoders
 
     session = runtime.load(options.model, options.library, options.threads)
+    # The network ran once when it was loaded. Neither that nor this is a time of the first image's.
+    load_decoders()
     files, failed = _files(options.images)
     show = _show_json if options.json else _show_text
     classified: List[str] = []

@@ -22,6 +22,15 @@ def add_report_dir(parser: ArgumentParser) -> None:
     )
 
 
+def add_summary(parser: ArgumentParser) -> None:
+    """`--summary`, whether the terminal is to have the summary of a report and not its tables."""
+    parser.add_argument(
+        "--summary",
+        action="store_true",
+        help="print the worst layer and the logits only; the report has every layer",
+    )
+
+
 def add_library(parser: ArgumentParser, others: str = "") -> None:
     """`--library`; `others` says which other library it may name."""
     parser.add_argument(

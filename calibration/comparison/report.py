@@ -32,15 +32,17 @@ class Report:
 
     Attributes:
         facts: what was compared with what, name to value.
+        summary: the worst layer, the logits and what is broken, a short line each.
         verdicts: what was found, in sentences.
         end_to_end, layers: the figures.
         logits: the picture of the end-to-end comparison.
         method: what the figures of the layers mean, as HTML.
-        pictures: of the layers.
+        pictures: what the figures of the layers look like.
     """
 
     title: str
     facts: Mapping[str, str]
+    summary: Sequence[str]
     verdicts: Sequence[str]
     passed: bool
     end_to_end: Table
@@ -57,10 +59,10 @@ class Report:
         yield ""
         yield from self.verdicts
 
-    def publish(self, path: Path) -> None:
-        """Writes the page to `path` and prints the lines, and where the page is."""
+    def publish(self, path: Path, short: bool = False) -> None:
+        """Writes the page to `path` and prints where it is, behind the lines or the summary."""
         self.write(path)
-        for line in self.lines():
+        for line in self.summary if short else self.lines():
             show(line)
         show(f"report: {path}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from calibration.comparison.environment import library_facts, machine_facts, now
 from calibration.comparison.inputs import labelled_inputs, real_inputs
-from calibration.comparison.options import add_library, add_report_dir
+from calibration.comparison.options import add_library, add_report_dir, add_summary
 from calibration.model_file import ModelFile
 from calibration.validation.compare import compare
 from calibration.validation.pair import Pair
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = compare(pair, images, _LEAST_AGREEMENT, classes)
     title = f"{integer.name} against {float_path.name}"
     report = report_on(result, title, _facts(pair, options.data))
-    report.publish(options.report_dir / f"{integer.stem}-validation.html")
+    report.publish(options.report_dir / f"{integer.stem}-validation.html", options.summary)
     return FINE if result.passed else SOME_FAILED
 
 
@@ -89,6 +89,7 @@ def _parser() -> Parser:
         help="images to take, evenly spread over all (default: %(default)s)",
     )
     add_report_dir(parser)
+    add_summary(parser)
     add_library(parser)
     return parser
 

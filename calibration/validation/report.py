@@ -36,6 +36,7 @@ def report_on(result: Result, title: str, facts: Mapping[str, str]) -> Report:
     return Report(
         title=title,
         facts=facts,
+        summary=rows.summary(result),
         verdicts=rows.verdicts(result),
         passed=result.passed,
         end_to_end=Table(rows.logits_header(result), [rows.logits_cells(result)]),

@@ -63,6 +63,20 @@ def logits_cells(result: Result) -> tuple[str, ...]:
     )
 
 
+def summary(result: Result) -> list[str]:
+    """The worst layer by itself and the logits, in a line each, and what is broken, if anything."""
+    worst = result.worst_first[0]
+    isolated = "float" if worst.isolated is None else _decibels(worst.isolated)
+    broken = [sentence for sentence in verdicts(result) if sentence.startswith(FAIL)]
+    return [
+        f"worst of {len(result.layers)} layers  {isolated} dB (rounding alone "
+        f"{_decibels(worst.rounding)}): {worst.layer.name}",
+        f"logits  {_decibels(result.logits)} dB; same best class for "
+        f"{result.same_top1} of {len(result.float_logits)}",
+        *broken,
+    ]
+
+
 def verdicts(result: Result) -> list[str]:
     """What was found, in a few sentences: what is broken where, or that all is well."""
     worst = result.worst_first

@@ -15,30 +15,9 @@ l4t_release() {
     "$prefix/etc/nv_tegra_release" 2>/dev/null | head -n 1 || true
 }
 
-# jetpack_of L4T: the JetPack that has this release.
-jetpack_of() {
-  case $1 in
-    32.6.1) echo 4.6 ;;
-    32.7.[1-6]) echo "4.6.${1##*.}" ;;
-    32.*) echo "4" ;;
-    34.* | 35.*) echo "5" ;;
-    36.*) echo "6" ;;
-    38.*) echo "7" ;;
-    *) ;;
-  esac
-}
-
 # The compute capability of the board's GPU, without its point.
 gpu_architecture() {
-  local compatible
-  compatible=$(tr '\0' ' ' 2>/dev/null <"$prefix/proc/device-tree/compatible" || true)
-  case $compatible in
-    *tegra210*) echo 53 ;;
-    *tegra186*) echo 62 ;;
-    *tegra194*) echo 72 ;;
-    *tegra234*) echo 87 ;;
-    *) ;;
-  esac
+  compute_capability "$(tr '\0' ' ' 2>/dev/null <"$prefix/proc/device-tree/compatible" || true)"
 }
 
 # memory_mib ENTRY: an entry of /proc/meminfo, such as MemAvailable, in MiB; 0 where it is unknown.
@@ -60,7 +39,7 @@ cuda_folder() {
 
 # The machine's folder for headers or libraries by the name that Debian's multiarch gives it.
 multiarch() {
-  echo "$prefix/usr/$1/aarch64-linux-gnu"
+  echo "$prefix/usr/$1/$board_multiarch"
 }
 
 # Prints a version such as "8.2.1" from TensorRT's headers, in which a number may stand under
@@ -74,9 +53,9 @@ tensorrt_version() {
     }' "$(multiarch include)/NvInferVersion.h" 2>/dev/null || true
 }
 
-# How many compilers fit into the memory at a time; each takes up to 1.2 GiB for these sources.
+# How many compilers fit into memory at a time.
 build_jobs() {
-  local jobs=$(($(memory_mib MemAvailable) / 1200)) cores
+  local jobs=$(($(memory_mib MemAvailable) / compiler_mib)) cores
   cores=$(nproc)
   ((jobs >= 1)) || jobs=1
   ((jobs <= cores)) || jobs=$cores

@@ -24,6 +24,18 @@
   operator_library=$plugin_folder/libshiftadd_ort.so
 }
 
+# A bundle has its own board's facts only; a checkout those of all boards.
+facts=$root/device_scripts/boards/${SHIFTADD_BOARD:-jetson-nano}/facts.sh
+if [[ ! -f $root/Makefile ]]; then
+  facts=$(printf '%s\n' "$root"/device_scripts/boards/*/facts.sh | head -n 1)
+fi
+if [[ ! -f $facts ]]; then
+  printf 'error: %s is missing: unpack the bundle again, or set SHIFTADD_BOARD to a folder there\n' "$facts" >&2
+  exit 2
+fi
+# shellcheck source=device_scripts/boards/jetson-nano/facts.sh
+source "$facts"
+
 say() {
   printf '%s\n' "$*"
 }

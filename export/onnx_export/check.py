@@ -1,4 +1,4 @@
-"""Refuses a model whose custom nodes break the operator contract (domain shiftadd, version 1)."""
+"""Refuses a model whose custom nodes break the contract (docs/operators.md, section 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""ONNX function bodies of the contract's operators: standard operators of opset 13.
+"""ONNX function bodies of the operators, in standard operators of opset 13 (docs/operators.md,
+section 8).
 
 With them in the file, a runtime without the operator library runs it too; one with the library uses
 its kernels. ONNX Runtime 1.10 sets the rules: a body imports the file's opset, uses every input,

@@ -18,7 +18,7 @@ from calibration.comparison.environment import library_facts, machine_facts, now
 from calibration.comparison.inputs import random_inputs, real_inputs
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from calibration.comparison.options import MODELS as MODEL_FILES
-from calibration.comparison.options import add_library, add_report_dir
+from calibration.comparison.options import add_library, add_report_dir, add_summary
 from export.checkpoint import load_model
 from export.models import MODELS
 from export.validation.compare import compare
@@ -66,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = compare(exported, Reference(network, metadata.input_size), inputs)
     facts = _facts(exported, checkpoint_sha256, seed, options.images)
     report = report_on(results, f"{path.name} against PyTorch", facts)
-    report.publish(options.report_dir / f"{path.stem}-validation{_suffix(options)}.html")
+    report.publish(
+        options.report_dir / f"{path.stem}-validation{_suffix(options)}.html", options.summary
+    )
     return FINE if report.passed else SOME_FAILED
 
 
@@ -123,6 +125,7 @@ def _parser() -> Parser:
         help="of the random inputs (default: drawn; the report tells it)",
     )
     add_report_dir(parser)
+    add_summary(parser)
     add_library(parser, ", or TensorRT's plugin library ($SHIFTADD_TENSORRT_LIBRARY likewise)")
     return parser
 

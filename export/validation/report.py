@@ -38,6 +38,7 @@ def report_on(results: Sequence[InputResult], title: str, facts: Mapping[str, st
     return Report(
         title=title,
         facts=facts,
+        summary=rows.summary(results),
         verdicts=rows.verdicts(results),
         passed=all(result.passed for result in results),
         end_to_end=Table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results]),

@@ -17,8 +17,8 @@ class ConvNode : public Node {
   // ContractError.
   ConvNode(OperatorKind kind, const OrtKernelInfo* info);
 
-  // Of X's shape as far as shape inference knows it, where W is an initializer: calls
-  // use(geometry, W's data). Throws ContractError for shapes that do not agree.
+  // Calls use(geometry, W's data) if W is an initializer and shape inference knows enough of X's
+  // shape. Throws ContractError for shapes that do not agree.
   template <typename Use>
   void with_constant_weights(const OrtKernelInfo* info, const Use& use) const {
     const OrtValue* w = constant_input(info, inputs().w);

@@ -43,7 +43,7 @@ OrtStatus* failure(const std::exception& error) {
   return api().table->CreateStatus(contract ? ORT_INVALID_ARGUMENT : ORT_FAIL, error.what());
 }
 
-// From API 17 on a failure is a status.
+// From API 17 on a kernel reports a failure as a status.
 OrtStatus* ORT_API_CALL create_kernel_v2(const OrtCustomOp* op, const OrtApi*,
                                          const OrtKernelInfo* info, void** kernel) {
   try {

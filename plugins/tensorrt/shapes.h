@@ -26,7 +26,7 @@ constexpr const char* tensor_name(size_t position) {
 // TensorRT declares its constant without defining it.
 constexpr int32_t kMostDims = nvinfer1::Dims::MAX_DIMS;
 
-// Of X, W, scale and bias. An extent that is not known yet is -1.
+// The dimensions of X, W, scale and bias. An extent that is not known yet is -1.
 using InputDims = std::array<nvinfer1::Dims, kInputCount>;
 
 // Throws ContractError for a rank that TensorRT does not have.

@@ -74,6 +74,11 @@ def open_image(source: Union[str, IO[bytes]], name: str) -> Image.Image:
         raise DataError("{}: cannot read the image: {}".format(name, reason(error))) from error
 
 
+def load_decoders() -> None:
+    """Has Pillow load its decoders of the usual formats, which the first image else waits for."""
+    Image.preinit()
+
+
 def as_image(picture: Picture) -> Image.Image:
     """`picture` for Pillow. Raises DataError when it is neither of the kinds of a Picture."""
     if isinstance(picture, Image.Image):

@@ -307,9 +307,12 @@ def test_refusals(
     with pytest.raises(ShiftAddError, match="was exported from other weights than PyTorch has"):
         run(MODEL, *common, tmp_path)
     wrong = ("--out", tmp_path, "--models", bundle_models, "--library")
-    with pytest.raises(BundleError, match="no library for aarch64"):
+    with pytest.raises(
+        BundleError,
+        match="no library for the Jetson Nano: build it with `make",
+    ):
         run(MODEL, *wrong, operator_library)
-    with pytest.raises(BundleError, match=r"none\.so: No such file.*`make plugins TARGET=jetson"):
+    with pytest.raises(BundleError, match=r"none\.so: No such file.*`make plugins BOARD=jetson"):
         run(MODEL, *wrong, tmp_path / "none.so")
     assert not (tmp_path / NAME).exists()
 

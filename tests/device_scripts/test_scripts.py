@@ -19,7 +19,10 @@ from tests.support.engines import variables as tensorrt_variables
 from tests.support.standins.modules import OLD
 
 SCRIPTS = sorted((REPOSITORY / "device_scripts").glob("*.sh"))
-SOURCED = sorted((REPOSITORY / "device_scripts" / "lib").glob("*.sh"))
+SOURCED = sorted(
+    [*(REPOSITORY / "device_scripts/lib").glob("*.sh"),
+     *(REPOSITORY / "device_scripts/boards").glob("*/*.sh")]
+)  # fmt: skip
 FAKES = sorted((REPOSITORY / "tests" / "support" / "board").glob("*bin/*"))
 NAMES = {"install", "build_plugins", "build_engine", "infer", "benchmark", "doctor"}
 BUILD_FAKES = REPOSITORY / "tests" / "support" / "board" / "build_bin"

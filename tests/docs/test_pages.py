@@ -163,7 +163,7 @@ def _citations() -> list[tuple[str, str]]:
     """File and section of each "docs/operators.md, section 5.2" in the sources."""
     found = []
     for file in sorted(FILES):
-        if file.endswith(_SOURCES) and file != "tests/docs/test_pages.py":
+        if file.endswith((*_SOURCES, "CMakeLists.txt")) and file != "tests/docs/test_pages.py":
             # A citation may be broken over two lines of a comment.
             text = re.sub(r"\s*\n\s*(//|#)?\s*", " ", (REPOSITORY / file).read_text())
             cited = re.findall(

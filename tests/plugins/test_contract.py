@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from export.onnx_export import functions
 from export.operator_table import FLOAT_OPERATORS, OPERATORS
 from tests.support.cases import contract, reference
-from tests.support.cases.contract import AnyCase
 from tests.support.cases.implementations import (
     IsolatedLibrary,
     instruction_sets,
@@ -30,7 +29,7 @@ from tests.support.cases.implementations import (
 )
 from tests.support.cases.reference import Case
 
-Run = Callable[[AnyCase], npt.NDArray[Any]]
+Run = Callable[[Any], npt.NDArray[Any]]
 
 EXAMPLES = settings(
     # A case takes milliseconds, so more of them than the profile asks for are affordable.

@@ -66,6 +66,28 @@ def test_text_output(python: Path, model: Path, image: Path) -> None:
     assert len(lines) == 7
 
 
+_LOADED_BEFORE = """
+import sys
+from PIL import Image
+from runtime import infer
+from runtime.core import images
+real, seen = images.open_image, []
+def spy(source, name):
+    seen.append("JPEG" in Image.ID)
+    return real(source, name)
+images.open_image = spy
+code = infer.main(sys.argv[1:])
+assert seen == [True], seen
+sys.exit(code)
+"""
+
+
+def test_the_first_image_does_not_wait_for_pillow(python: Path, model: Path, image: Path) -> None:
+    """Pillow loads its decoders once a process, ten times as long as a small image takes."""
+    command = [str(python), "-c", _LOADED_BEFORE, str(model), str(image)]
+    subprocess.run(command, check=True, cwd=REPOSITORY, env=environment(), timeout=120)
+
+
 def test_json_output_agrees_with_the_interface(python: Path, model: Path, image: Path) -> None:
     from PIL import Image
 

@@ -32,7 +32,7 @@ def make(
     """The reference's file for the float model with this metadata, and for the integer one.
 
     Args:
-        checkpoint: of the weights that the model was exported from; None for the shipped ones.
+        checkpoint: the weights that the model was exported from; None for the shipped ones.
         host_library: this machine's operator library; searched for when None.
 
     Raises ShiftAddError.

@@ -1,5 +1,5 @@
-// The activations that an operator's epilogue computes (docs/operators.md). Includes nothing, so
-// that device code takes it, too.
+// The activations that an operator's epilogue computes (docs/operators.md, section 1.3). Includes
+// nothing, so that device code takes it, too.
 #ifndef SHIFTADD_ACTIVATIONS_H_
 #define SHIFTADD_ACTIVATIONS_H_
 

@@ -1,4 +1,4 @@
-// The contract of QLinearAdd: the sum of two tensors of codes, the same bytes on every processor.
+// The contract of QLinearAdd, the sum of two tensors of codes (docs/operators.md, section 6).
 #ifndef SHIFTADD_ADDITION_H_
 #define SHIFTADD_ADDITION_H_
 

@@ -1,5 +1,5 @@
-// Refusals, and the checks that several operators need. C++14's standard library only, so that
-// every runtime's binding uses the same rules.
+// Refusals (docs/operators.md, section 10), and the checks that several operators need. C++14's
+// standard library only, so that every runtime's binding uses the same rules.
 #ifndef SHIFTADD_CHECKS_H_
 #define SHIFTADD_CHECKS_H_
 

@@ -1,5 +1,5 @@
 // The contract of the four convolutions: attributes, geometry, shapes and the checks of all of
-// them.
+// them (docs/operators.md, sections 1.2, 2, 3 and 5).
 #ifndef SHIFTADD_CONVOLUTION_H_
 #define SHIFTADD_CONVOLUTION_H_
 
@@ -89,7 +89,8 @@ inline bool keeps_pixels(const ConvGeometry& g) {
 
 namespace detail {
 
-// Most terms of which the sum surely fits int32: 2^31 - 1 over 255 * 64, and over 255.
+// The most terms of which the sum surely fits int32: 2^31 - 1 over 255 * 64, and over 255
+// (docs/operators.md, section 5.1).
 constexpr int64_t kMostShiftTerms = 131586;
 constexpr int64_t kMostAdderTerms = 8421504;
 

@@ -1,6 +1,7 @@
 // The operator table: every operator of the domain with its inputs and attributes. The bindings
 // take their lists from here; export/operator_table.py holds the same table for Python, and a test
-// compares the two (tests/plugins/test_operator_table.py).
+// compares the two (tests/plugins/test_operator_table.py). What the operators mean is in
+// docs/operators.md.
 #ifndef SHIFTADD_OPERATORS_H_
 #define SHIFTADD_OPERATORS_H_
 

@@ -1,4 +1,5 @@
-// The codec of ShiftConv's packed weights: powers of two as 4- or 8-bit codes in int32 rows.
+// The codec of ShiftConv's packed weights: powers of two as 4- or 8-bit codes in int32 rows
+// (docs/operators.md, section 2.1).
 #ifndef SHIFTADD_PACKED_WEIGHTS_H_
 #define SHIFTADD_PACKED_WEIGHTS_H_
 

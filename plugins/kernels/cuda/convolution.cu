@@ -39,7 +39,7 @@ struct DenseKernels {
   }
 };
 
-// By half2 products, but for the lowest tile: what they spare there is less than what they cost.
+// The kernels with half2 products, except for the lowest tile, where they cost more than they save.
 template <typename Walk>
 struct DenseKernels<Shift<4>, __half, Walk> {
   static DenseKernel<__half> of(int thread_rows) {
@@ -68,7 +68,7 @@ cudaError_t run_depthwise(const Call<Element>& c) {
   const Shape& s = c.shape;
   const bool square = s.kernel_height == s.kernel_width && s.stride_height == s.stride_width &&
                       s.dilation_height == 1 && s.dilation_width == 1;
-  // As two digits, so that no other kernel and stride are taken for these.
+  // Kernel and stride are read as two digits, so that every pair has a number of its own.
   const bool small = s.kernel_height <= 5 && s.stride_height <= 2;
   const int variant = square && small ? 10 * s.kernel_height + s.stride_height : 0;
   const auto kernel = variant == 31   ? depthwise_square<Operation, Element, 3, 1>

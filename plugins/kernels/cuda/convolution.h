@@ -14,8 +14,8 @@
 namespace shiftadd {
 namespace cuda {
 
-// Of X and Y. Sums are always accumulated in float32; W, scale and bias have the types of the
-// contract.
+// The type of X and Y. Sums are always accumulated in float32; W, scale and bias have the types of
+// docs/operators.md, sections 2 and 3.
 enum class DataType { kFloat, kHalf };
 
 // One convolution with everything that decides how it runs.

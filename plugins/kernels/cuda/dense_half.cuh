@@ -1,12 +1,12 @@
 // The dense (and grouped) ShiftConv of 4-bit codes with X and Y in float16, by half2 products:
 // twice float32's rate on the GPUs that have half arithmetic.
 //
-// Where it is safe: a weight is taken as the integer 64 * w, of at most 64, so that a product is
-// exact but for overflow and nothing is lost among the subnormal numbers. A slice of 16 terms is
-// summed in float16 and then added to float32 sums. With |x| <= 63 the partial sums stay within 16
-// * 63 * 64 = 64512 (all multiples of 63 * 64 up to it are float16 numbers, so that no rounding
-// passes them), and float16 goes to 65504; a slice with any larger x, or one that is not finite, is
-// summed in float32 by its block.
+// When this is safe: a weight is taken as the integer 64 * w, at most 64, so that a product is
+// exact unless it overflows, and no subnormal number loses digits. A slice of 16 terms is summed in
+// float16 and then added to float32 sums. With |x| <= 63 the partial sums stay within 16 * 63 * 64
+// = 64512, below float16's largest number, 65504; rounding never carries them past that bound,
+// because every multiple of 63 * 64 up to it is a float16 number. If a slice holds a larger x, or
+// one that is not finite, its block sums it in float32.
 #ifndef SHIFTADD_KERNELS_CUDA_DENSE_HALF_CUH_
 #define SHIFTADD_KERNELS_CUDA_DENSE_HALF_CUH_
 

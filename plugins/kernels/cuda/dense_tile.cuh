@@ -70,8 +70,8 @@ __device__ inline void read_runs(const Vector<T, kRun>* line, int thread, T (&va
   }
 }
 
-// The 32-bit words of one row of W that a slice of kTerms terms takes; 0 behind the row's end, and
-// all of them of a row that the tile has beyond the group's.
+// The 32-bit words of one row of W that hold a slice of kTerms terms. Words behind the row's end
+// are 0, and so are all words of a row that is beyond the group's last.
 template <typename Operation, int kTerms>
 class SliceWords {
  public:

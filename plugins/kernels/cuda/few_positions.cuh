@@ -9,7 +9,7 @@
 namespace shiftadd {
 namespace cuda {
 
-// From how many positions on a tile of the dense kernel is the faster way.
+// With more positions than this the dense kernel is faster.
 constexpr int kFewPositions = 4;
 constexpr int kLanes = 32;    // threads that share a row of W
 constexpr int kLaneRows = 4;  // rows of W a block

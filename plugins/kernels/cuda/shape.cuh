@@ -18,9 +18,9 @@ struct Shape {
   int row_words;  // 32-bit words of one row of W
   int positions;  // batch * out_height * out_width
 
-  // For walking through a window: what its rows and columns span, from the first element of one to
-  // that of the next, and the way in X from the last element of a row to the next row's first, and
-  // from a channel's last to the next channel's first.
+  // Steps for walking through a window. The spans are the distances that the columns of a row and
+  // the rows of a channel cover; the steps lead in X from the last element of a row to the first of
+  // the next row, and from the last element of a channel to the first of the next channel.
   int row_span, column_span;
   unsigned row_step, channel_step;
 };
@@ -30,7 +30,7 @@ struct Window {
   int top, left;
   unsigned base;  // index in X of the window's first element; wraps where that lies in the padding
 
-  // Of a position that there is not, the window lies in the padding entirely.
+  // A position beyond the last has a window that lies wholly in the padding.
   __device__ Window(const Shape& s, int group, int position) {
     const int plane = s.out_height * s.out_width;
     const int image = position / plane;
@@ -50,7 +50,7 @@ struct Window {
   }
 
  private:
-  // Further than any window reaches: plan.cu's largest extent is 2^28.
+  // No window reaches this far, because the largest extent is 2^28 (plan.cu).
   static constexpr int kFarAbove = -(1 << 30);
 };
 

@@ -1,4 +1,4 @@
-// The activations as the C++ tests expect them, written from the contract (docs/operators.md).
+// The activations as the C++ tests expect them, written from docs/operators.md, section 1.3.
 #ifndef SHIFTADD_TESTS_CPP_ACTIVATIONS_H_
 #define SHIFTADD_TESTS_CPP_ACTIVATIONS_H_
 

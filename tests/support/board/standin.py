@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 import skimage.data
 
+from device_scripts.host import boards
 from device_scripts.host.bundle import archive, contents
 from tests.support.toolchains.python36 import find_python36, venv36
 
@@ -175,7 +176,7 @@ def packed_bundle(models: Path, library: Path) -> bytes:
     """The archive that every board here unpacks; packing takes as long as most of their tests."""
     files = {
         file.relative_to(REPOSITORY).as_posix(): file
-        for pattern in contents.PATTERNS
+        for pattern in contents.patterns(boards.find())
         for file in REPOSITORY.glob(pattern)
         if file.is_file()
     }

@@ -1,4 +1,4 @@
-"""The activations in NumPy, written from docs/operators.md, and as nodes of standard operators."""
+"""The activations (docs/operators.md, section 1.3) in NumPy, and as nodes of standard operators."""
 
 from __future__ import annotations
 

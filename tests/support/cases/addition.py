@@ -1,4 +1,4 @@
-"""QLinearAdd in NumPy, step by step as its contract has it (docs/int8.md), and cases for it."""
+"""QLinearAdd in NumPy, by the steps of docs/operators.md, section 6, and cases for it."""
 
 from __future__ import annotations
 

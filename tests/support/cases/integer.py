@@ -1,4 +1,4 @@
-"""The integer operators in NumPy, step by step as the contract has them, and cases for them."""
+"""The integer operators in NumPy, by the steps of docs/operators.md, section 5, and their cases."""
 
 from __future__ import annotations
 

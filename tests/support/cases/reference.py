@@ -1,7 +1,7 @@
-"""The operator contract in float64 NumPy: what every implementation is compared with.
+"""ShiftConv and AdderConv in float64 NumPy: what every implementation is compared with.
 
-Written from the contract alone, as sums over the positions of the kernel, so that it shares no
-step (im2col, BLAS, packing) with what it judges.
+Written from the specification alone (docs/operators.md, sections 1, 2 and 3), as sums over the
+positions of the kernel, so that it shares no step (im2col, BLAS, packing) with what it judges.
 """
 
 from __future__ import annotations

@@ -128,9 +128,9 @@ def _packaged_tensorrt() -> Path | None:
 
 @lru_cache(maxsize=1)
 def jetson_nano_library() -> Path:
-    """What `make plugins TARGET=jetson-nano` builds, after it has."""
+    """What `make plugins BOARD=jetson-nano` builds, after it has."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    command = ["make", "-C", str(REPOSITORY), "plugins", "TARGET=jetson-nano"]
+    command = ["make", "-C", str(REPOSITORY), "plugins", "BOARD=jetson-nano"]
     with _locked(_BUILDS / "jetson-nano-library"):
         answer = subprocess.run(command, capture_output=True, text=True, env=own, timeout=1500)
     assert answer.returncode == 0, answer.stdout + answer.stderr

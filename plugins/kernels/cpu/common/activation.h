@@ -1,4 +1,5 @@
-// The activations of every CPU kernel, written once over a vector type (docs/operators.md).
+// The activations of every CPU kernel (docs/operators.md, section 1.3), written once over a vector
+// type.
 #ifndef SHIFTADD_KERNELS_CPU_COMMON_ACTIVATION_H_
 #define SHIFTADD_KERNELS_CPU_COMMON_ACTIVATION_H_
 

@@ -21,7 +21,7 @@ struct ConvTensors {
   float* y;            // [N, M, OH, OW]
 };
 
-// Immutable after construction, so that any number of threads may run it at once.
+// It does not change after construction, so any number of threads may run it at once.
 class Convolution {
  public:
   // `weights` is [M, C/group, kH, kW], decoded. Of `geometry` only channels, group, kernel and
@@ -52,10 +52,11 @@ class Convolution {
   // Depthwise: [M, kH*kW]. Otherwise [group, blocks of depth, panels, terms of the block,
   // tile_rows], rows filled up with 0.
   AlignedBuffer weights_;
-  // Where the kernels have maximum_tiles: [group, blocks of depth, panels, 2, tile_rows].
+  // The sums and limits of the packed weights, if the kernels have maximum_tiles: [group, blocks of
+  // depth, panels, 2, tile_rows].
   AlignedBuffer weight_sums_;
-  // Of a shift that is not depthwise, [M, terms filled up to kShiftRowTerms / 8]; empty where a
-  // weight takes more than 4 bits.
+  // The codes of a shift that is not depthwise: [M, terms filled up to kShiftRowTerms / 8]. It is
+  // empty where a weight needs more than 4 bits.
   std::vector<uint32_t> codes_;
 };
 

@@ -11,9 +11,9 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Floats of a band: with the outputs it leaves room in a level-1 cache of 32 KiB.
+// Floats in a band: together with the outputs it fits a level-1 cache of 32 KiB.
 constexpr int64_t kBandFloats = 6144;
-// Terms a task: enough to make handing out a task cheap beside the task.
+// Terms in a task: enough of them make handing out a task cheap compared with the task.
 constexpr int64_t kTaskTerms = 1 << 17;
 
 // The padded copy keeps each row as stride_width phases, phase p holding the padded columns
@@ -76,7 +76,8 @@ DepthwiseConvolution::DepthwiseConvolution(const MicroKernels& kernels, Operator
 
 void DepthwiseConvolution::run_task(size_t task) const {
   AlignedBuffer band(static_cast<size_t>(band_floats_));
-  // Once a task: copy_band leaves the padded columns and the slack as they are.
+  // The band is cleared once for the whole task, because copy_band never writes the padded columns
+  // and the slack.
   std::memset(band.data(), 0, static_cast<size_t>(band_floats_) * sizeof(float));
   const int64_t begin = static_cast<int64_t>(task) * planes_per_task_;
   const int64_t end = std::min(begin + planes_per_task_, g_.batch * g_.out_channels);

@@ -1,6 +1,6 @@
-// A shift convolution with one output position, as a classifier's: a matrix by a vector. Its
-// weights are read once a run and not used again, so their size is its time: they stay codes of 4
-// bits, an eighth of what panels of floats take.
+// A shift convolution with one output position, such as a classifier: a matrix times a vector. Each
+// weight is read once in a run, so the time is that of reading them. They therefore stay codes of 4
+// bits, which take an eighth of the memory of floats.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -12,7 +12,7 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Terms a task: enough to make handing out a task cheap beside the task.
+// Terms in a task: enough of them make handing out a task cheap compared with the task.
 constexpr int64_t kTaskTerms = 1 << 18;
 constexpr int64_t kCodesPerWord = 8;
 

@@ -40,23 +40,27 @@ struct TileArguments {
   size_t rows;
   size_t columns;
   Epilogue epilogue;  // its arrays start at the tile's first row
-  // Of this block's terms, for maximum_tiles alone: sums and limits (DistanceSums).
+  // The sums and limits of this block's terms (DistanceSums); maximum_tiles alone reads them.
   const float* x_sums;  // [2][tile width]
   const float* w_sums;  // [2][tile_rows]
 };
 
-// A sum of distances by one instruction less: sum |x-w| = 2 sum max(x,w) - sum x - sum w. What
-// cancels there takes digits with it, so the result counts only where it is at least this share of
-// sum |x| + sum |w|: then rounding stays within a few times that of a sum of the distances
-// themselves. Everything else, infinities and NaN included, is summed again as distances.
+// A sum of distances that takes one instruction less per term: sum |x-w| = 2 sum max(x,w) - sum x -
+// sum w. The subtraction cancels leading digits, so the result is used only where it is at least
+// kLeastShare of sum |x| + sum |w|: there its rounding error stays within a few times that of
+// summing the distances themselves. Every other sum, infinities and NaN included, is computed again
+// from the distances.
 //
-// A limit is sum v + kLeastShare * sum |v|, or infinity where no share would do.
+// The limit of some values v is sum v + kLeastShare * sum |v|, or infinity where no result can be
+// used.
 struct DistanceSums {
   static constexpr float kLeastShare = 0.25f;
-  // Of sums below this twice and four times as much is finite, too.
+  // Where the magnitudes add up to no more than this, twice and four times the sum are still
+  // finite.
   static constexpr float kLargestMagnitude = 1e37f;
 
-  // Inlined everywhere: no copy of it may be one that was compiled for another processor.
+  // It is always inlined, so that no copy is shared with a file that was compiled for another
+  // processor.
   static SHIFTADD_INLINE float limit(float sum, float magnitude) {
     return magnitude <= kLargestMagnitude ? sum + kLeastShare * magnitude : __builtin_inff();
   }

@@ -44,13 +44,14 @@ struct Avx2Vector {
         _mm256_and_ps(_mm256_castsi256_ps(_mm256_slli_epi32(code, 28)), _mm256_set1_ps(-0.0f));
     return _mm256_xor_ps(_mm256_permutevar8x32_ps(load(kDecoded), code), sign);
   }
-  // Else GCC computes a whole step's maxima first, for which there are not enough registers.
+  // Without this GCC computes all maxima of a step first, for which there are not enough registers.
   static SHIFTADD_INLINE void keep_order(Register& v) { __asm__("" : "+x"(v)); }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm256_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
     return _mm256_fmadd_ps(a, b, c);
   }
-  // The sum goes through the multiplier with a factor of 1: subtraction already fills the adders.
+  // The sum is taken by the multiplier, with a factor of 1, because the subtraction already fills
+  // the adders.
   static SHIFTADD_INLINE Register add_distance(Register x, Register w, Register sum) {
     const Register magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     const Register distance = _mm256_and_ps(_mm256_sub_ps(x, w), magnitude);

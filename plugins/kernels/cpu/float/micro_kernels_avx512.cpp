@@ -39,7 +39,7 @@ struct Avx512Vector {
     // A permutation looks at the lowest four bits of its index alone.
     return _mm512_permutexvar_ps(_mm512_srlv_epi32(words, place), load(kDecoded));
   }
-  // Else GCC computes a whole step's maxima first, for which there are not enough registers.
+  // Without this GCC computes all maxima of a step first, for which there are not enough registers.
   static SHIFTADD_INLINE void keep_order(Register& v) { __asm__("" : "+v"(v)); }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {

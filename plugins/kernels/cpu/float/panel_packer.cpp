@@ -13,8 +13,8 @@ int64_t first_multiple(int64_t bound, int64_t step) {
   return bound <= 0 ? 0 : divide_up(bound, step);
 }
 
-// Wider rows break a panel so seldom that copying their runs is cheap, and a patch of whole rows is
-// not.
+// In wider rows a panel breaks so seldom that copying its runs is cheap, whereas a patch of whole
+// rows would be expensive.
 constexpr int64_t kWidestPatch = 128;
 
 bool has_patches(const ConvGeometry& g) {
@@ -106,7 +106,7 @@ void PanelPacker::set_rows(size_t step) {
   for (size_t k = 0; k < terms_; ++k) rows_[k] = static_cast<ptrdiff_t>(k * step);
 }
 
-// Room for the patches of so many channels, of which what lies outside of the image is 0.
+// Makes room for the patches of this many channels, with 0 wherever they lie outside the image.
 void PanelPacker::set_patch(int64_t channels) {
   const ConvGeometry& g = geometry_;
   const int64_t width = static_cast<int64_t>(patch_width_);
@@ -230,8 +230,8 @@ void PanelPacker::add_tap(int64_t kernel_row, int64_t kernel_column) {
   add_zeros(columns_, stride_ - columns_);
 }
 
-// A run is copied for all channels before the next run: its length, on which the copy's course
-// depends, then stays the same from copy to copy.
+// A run is copied for all channels before the next run, so that neighbouring copies have the same
+// length and branch alike.
 void PanelPacker::pack_runs(const float* x, int64_t begin, int64_t end) {
   const int64_t taps = static_cast<int64_t>(tap_ends_.size());
   const int64_t first_channel = begin / taps;

@@ -10,10 +10,10 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// A weight of the shift counts units of 1/64.
+// The weights of the shift are in units of 1/64.
 constexpr double kShiftUnits = 64.0;
 
-// Sums of a depthwise row that are kept at a time: they are to stay in a level-1 cache.
+// Sums of a depthwise row that are kept at a time, few enough for a level-1 cache.
 constexpr int64_t kDepthwiseSums = 2048;
 
 int64_t depthwise_stride(const ConvGeometry& g) {
@@ -73,7 +73,7 @@ IntegerConvolution::IntegerConvolution(OperatorKind kind, const IntegerKernels& 
   }
 }
 
-// The sum's terms, which come in the order (c, kh, kw), go to the order of the pixels: (kh, kw, c).
+// Reorders the terms of a sum from (c, kh, kw) to the order of the pixels: (kh, kw, c).
 void IntegerConvolution::pack_panels(const ConvGeometry& g, const uint8_t* weights) {
   const IntegerTile& tile = this->tile();
   const int64_t channels = static_cast<int64_t>(tile.channels);
@@ -111,7 +111,8 @@ void IntegerConvolution::pack_depthwise(const ConvGeometry& g, const uint8_t* we
   }
 }
 
-// Four taps of a channel, as bytes, in the place of two weights; taps that there are not weigh 0.
+// Four taps of a channel take, as bytes, the place of two weights. Taps beyond the last have the
+// weight 0.
 void IntegerConvolution::pack_depthwise_by_fours(const ConvGeometry& g, const uint8_t* weights) {
   const int64_t stride = depthwise_stride(g);
   const int64_t fours = divide_up(g.terms, int64_t{4});

@@ -39,7 +39,7 @@ struct IntegerDepthwiseArguments {
 
 constexpr size_t kDepthwiseRepeat = 64;
 
-// The operator's epilogue (operators.md, "Integer versions").
+// The epilogue of the integer operators (docs/operators.md, section 5.2).
 struct Requantization {
   Activation activation;
   float y_reciprocal;  // 1 / y_scale

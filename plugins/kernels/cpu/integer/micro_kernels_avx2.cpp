@@ -84,7 +84,7 @@ struct RequantizeRow {
     size_t i = 0;
     for (; i + 4 * kLanes <= count; i += 4 * kLanes) store_four(call, sums, i, y + i);
     for (; i + kLanes <= count; i += kLanes) store(call, sums, i, y + i);
-    // The last ones end where the row does, over some that are there already.
+    // The last vector ends where the row ends and overwrites some codes with the same values.
     if (i < count) store(call, sums, count - kLanes, y + count - kLanes);
   }
 
@@ -99,7 +99,7 @@ struct RequantizeRow {
         _mm256_loadu_ps(call.bias + i), call.requantization.y_reciprocal));
   }
 
-  // The zero point goes to 16-bit numbers: they saturate far behind the codes.
+  // The zero point is added to 16-bit numbers, which saturate far beyond the codes.
   static SHIFTADD_INLINE __m256i zero_point(const RequantizeArguments& call) {
     return _mm256_set1_epi16(static_cast<int16_t>(call.requantization.y_zero_point));
   }
@@ -142,8 +142,8 @@ void requantize_avx2(const RequantizeArguments& call) {
 constexpr size_t kDepthwiseBlock = 16;
 static_assert(kDepthwiseBlock <= kDepthwiseRepeat, "a block of weights begins at any channel");
 
-// Sixteen depthwise sums: of the channels from `channel` on, of pixels `offset` bytes behind the
-// taps.
+// Sixteen depthwise sums of the channels from `channel` on, for the pixels that lie `offset` bytes
+// behind the taps.
 struct DepthwiseBlock {
   const IntegerDepthwiseArguments& call;
   size_t offset;
@@ -191,7 +191,7 @@ struct ShiftBlock {
 struct AdderBlock {
   using Term = IntegerAdderTerm;
   static SHIFTADD_INLINE void run(const DepthwiseBlock& block, int32_t* sums) {
-    // Lanes of 16 bits hold so many distances of at most 255.
+    // A lane of 16 bits holds the sum of this many distances of at most 255.
     constexpr size_t kMostTaps = 257;
     const size_t taps = block.call.tap_count;
     __m256i low = _mm256_setzero_si256(), high = low;
@@ -212,7 +212,7 @@ struct AdderBlock {
 };
 
 // The sums of `count` bytes from `offset` on, channel after channel and pixel after pixel. The last
-// ones end where the bytes do, over some that are there already.
+// vector ends where the bytes end and writes some sums a second time.
 template <typename Block>
 SHIFTADD_INLINE void depthwise_bytes(const IntegerDepthwiseArguments& call, size_t offset,
                                      size_t count, int32_t* sums) {
@@ -230,7 +230,7 @@ template <typename Block>
 void depthwise(const IntegerDepthwiseArguments& call) {
   const size_t all = call.pixels * call.channels;
   if (call.pixel_step == call.channels && all >= kDepthwiseBlock) {
-    // Pixels beside each other are one long row of bytes.
+    // Neighbouring pixels form one long row of bytes.
     depthwise_bytes<Block>(call, 0, all, call.sums);
   } else if (call.channels >= kDepthwiseBlock) {
     for (size_t p = 0; p < call.pixels; ++p) {

@@ -76,7 +76,7 @@ struct RequantizeRow {
  private:
   static constexpr size_t kLanes = 16;
 
-  // Of the columns from i on those within the row; the others are not read and come out as 0.
+  // The columns from i on that are selected by the mask; the others are not read and come out as 0.
   static SHIFTADD_INLINE __m512i rounded(const RequantizeArguments& call, const int32_t* sums,
                                          size_t i, __mmask16 columns) {
     const __m512i sum = _mm512_add_epi32(_mm512_maskz_loadu_epi32(columns, sums + i),
@@ -86,7 +86,7 @@ struct RequantizeRow {
         _mm512_maskz_loadu_ps(columns, call.bias + i), call.requantization.y_reciprocal));
   }
 
-  // The zero point goes to 16-bit numbers: they saturate far behind the codes.
+  // The zero point is added to 16-bit numbers, which saturate far beyond the codes.
   static SHIFTADD_INLINE void store_four(const RequantizeArguments& call, const int32_t* sums,
                                          size_t i, uint8_t* y) {
     constexpr __mmask16 kAll = 0xffff;
@@ -115,8 +115,9 @@ struct RequantizeRow {
   }
 };
 
-// 64 bytes of four taps each become 64 sums of products: the bytes of a channel's taps are brought
-// beside each other, which works in quarters of a register, so they are dealt to those first.
+// Turns 64 bytes of each of four taps into 64 sums of products. The bytes of a channel's taps are
+// brought side by side; that works within quarters of a register, so the channels are dealt to the
+// quarters first.
 struct DepthwiseFours {
   static constexpr size_t kBytes = 64, kLanes = 16;
 
@@ -148,7 +149,7 @@ struct DepthwiseFours {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     Four four;
     for (size_t i = 0; i < 4; ++i) {
-      // A tap that there is not weighs nothing, whatever is read for it.
+      // A tap beyond the last has the weight 0, so it does not matter what is read for it.
       const uint8_t* x = call.taps[tap + i < call.tap_count ? tap + i : tap] + offset;
       four.taps[i] = _mm512_permutexvar_epi32(order, _mm512_maskz_loadu_epi8(bytes, x));
     }
@@ -185,7 +186,7 @@ void depthwise_bytes(const IntegerDepthwiseArguments& call, size_t offset, size_
 
 void shift_depthwise(const IntegerDepthwiseArguments& call) {
   if (call.pixel_step == call.channels) {
-    // Pixels beside each other are one long row of bytes.
+    // Neighbouring pixels form one long row of bytes.
     depthwise_bytes(call, 0, call.pixels * call.channels, call.sums);
     return;
   }

@@ -13,8 +13,8 @@ namespace cpu {
 // Unnamed: no instantiation is shared between files that are compiled for different processors.
 namespace {
 
-// Where nothing else bounds the steps of a call, its part of the panel is to stay in a level-1
-// cache of 32 KiB, beside the weights.
+// Bytes of a panel that a call reads, if nothing else bounds its steps: they stay in a level-1
+// cache of 32 KiB together with the weights.
 constexpr size_t kPanelBytes = 16384;
 
 struct IntegerShiftTerm {
@@ -108,7 +108,7 @@ inline uint8_t clamped_code(float v) {
 
 template <Activation kActivation>
 void requantize_with(const RequantizeArguments& call) {
-  // Copies: a byte that is stored through y might be any of the call's own.
+  // Local copies tell the compiler that storing a byte through y changes none of them.
   const Requantization r = call.requantization;
   const int32_t* const start = call.start;
   const float* const multiplier = call.multiplier;

@@ -1,7 +1,7 @@
-// Integer micro-kernels for 64-bit ARM. From an interleaved panel a pixel's pair of bytes comes
-// repeated over a whole register: a Cortex-A57 takes three micro-operations a cycle, two of them
-// for its vector pipes, so every one that repeats a pair or finds an address is missing at the
-// sums.
+// Integer micro-kernels for 64-bit ARM. An interleaved panel holds a pixel's pair of bytes repeated
+// over a whole register. A Cortex-A57 issues three micro-operations a cycle, two of them to its
+// vector pipes, so an instruction that repeated the pair here or computed an address would take the
+// place of one that sums.
 #include <arm_neon.h>
 
 #include "common/unroll.h"
@@ -121,7 +121,7 @@ IntegerTile make_shift_tile() {
   tile.interleaved = true;
   tile.sign_flip = 0x80;
   tile.step_multiple = kShiftStepsAtOnce;
-  // The panel of so many steps, repeated, takes half of a level-1 cache of 32 KiB.
+  // With this many steps the repeated panel takes half of a level-1 cache of 32 KiB.
   tile.most_steps = 256;
   return tile;
 }

@@ -7,8 +7,9 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// A word of T at a time, the last of them so that it ends with the bytes, over what the one before
-// it wrote: a pixel's few bytes cost more in a call than in the copying. count is at least a word.
+// Copies a word of type T at a time. The last word ends where the bytes end and overwrites a part
+// of the one before it. A call of memcpy would take longer than copying a pixel's few bytes. count
+// is at least the size of a word.
 template <typename Word>
 void copy_words(uint8_t* to, const uint8_t* from, int64_t count) {
   constexpr int64_t kBytes = sizeof(Word);
@@ -141,8 +142,8 @@ void IntegerPanel::pack_whole(const uint8_t* from, int64_t row_step, int64_t len
   finish_row(row, g.terms, length);
 }
 
-// What follows the `written` bytes of a row: the weights are 0 there, so that a byte of 0 adds
-// nothing, neither as a factor nor as a distance.
+// Fills the rest of a row behind its `written` bytes with 0. The weights are 0 there, too, so
+// neither a product nor a distance adds anything.
 void IntegerPanel::finish_row(uint8_t* row, int64_t written, int64_t length) const {
   for (int64_t i = written; i < length; ++i) row[i] = 0;
   if (tile_.sign_flip == 0) return;

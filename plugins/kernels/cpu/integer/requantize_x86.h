@@ -10,8 +10,9 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// The least that is the same as infinity for a code, and fits 16 bits. Conversion makes the most
-// negative number of what is less than any, and of NaN, which the contract takes for the least.
+// A bound that is as good as infinity for a code and fits 16 bits. Below it nothing is needed:
+// conversion turns a value that is too small into the most negative integer. It does the same with
+// NaN, which counts as the smallest value (docs/operators.md, section 5.2).
 constexpr float kBeyondCodes = 32767.0f;
 
 // A Vector offers what activate() needs, where NaN becomes the bound, and min(a, b), which is b
@@ -30,7 +31,7 @@ SHIFTADD_INLINE typename Vector::Register scaled_codes(typename Vector::Register
 
 template <typename Row>
 void requantize_each_row(const RequantizeArguments& call) {
-  // A copy: a byte that is stored through y might be any of the call's own.
+  // A local copy tells the compiler that storing a byte through y does not change it.
   const RequantizeArguments row = call;
   for (size_t i = 0; i < row.rows; ++i) {
     Row::run(row, row.sums + i * row.sums_stride, row.y + i * row.y_stride);

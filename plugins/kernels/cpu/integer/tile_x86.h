@@ -49,7 +49,7 @@ class BroadcastTile {
   using Register = typename Step::Register;
   static constexpr size_t kSums = Panels * Step::kRegisters;
   static constexpr size_t kStepBytes = Step::kRegisters * Step::kBytes;
-  // A step of few instructions is hidden by what the loop itself takes.
+  // A step of few instructions takes no longer than the loop around it, so several are unrolled.
   static constexpr size_t kStepsAtOnce = Pixels * kSums > 12 ? 1 : 4;
 
   static SHIFTADD_INLINE void add_step(const uint8_t* x, size_t x_stride, const uint8_t* w,
@@ -66,7 +66,8 @@ class BroadcastTile {
       SHIFTADD_UNROLL(2)
       for (size_t v = 0; v < kSums; ++v) {
         sums[p][v] = Step::accumulate(sums[p][v], pixel, weights[v]);
-        // Nothing is added in another order: the compiler would run out of registers.
+        // This keeps the compiler from reordering the additions, for which it would run out of
+        // registers.
         __asm__("" : "+v"(sums[p][v]));
       }
     }

@@ -33,8 +33,9 @@ SHIFTADD_INLINE void add_term(const float* w, const float* const (&x)[Vectors], 
   }
 }
 
-// The tile's sums over this block of terms. Some are taken at once, and each vector has a pointer
-// of its own: counting and adding up addresses would take slots of the units that multiply.
+// The tile's sums over this block of terms. Several terms are unrolled and each vector has a
+// pointer of its own, because counting and address arithmetic would take issue slots from the
+// multiplications.
 template <typename Vector, typename Term, size_t Rows, size_t Vectors>
 SHIFTADD_INLINE void sum_block(const TileArguments& tile, TileSums<Vector, Rows, Vectors>& sums) {
   constexpr size_t kTermsAtOnce = 4;
@@ -70,8 +71,8 @@ SHIFTADD_INLINE void sum_block(const TileArguments& tile, TileSums<Vector, Rows,
 // Adds what earlier blocks left, and leaves the sums for the next block or writes the outputs.
 template <typename Vector, typename Term, size_t Rows, size_t Vectors>
 SHIFTADD_INLINE void finish_tile(const TileArguments& tile, TileSums<Vector, Rows, Vectors>& sums) {
-  // Added after the block's own sum, not before it: a sum in blocks rounds less than one in
-  // sequence.
+  // The earlier blocks are added after this block's own sum, because a sum in blocks rounds less
+  // than one long sum.
   if (tile.load_partial) {
     SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
@@ -112,7 +113,8 @@ void conv_tile(const TileArguments& tile) {
   finish_tile<Vector, Term, Rows, Vectors>(tile, sums);
 }
 
-// Makes sums of distances of sums of maxima; whether each of them counts (DistanceSums).
+// Turns the sums of maxima into sums of distances. Answers whether every one of them can be used
+// (DistanceSums).
 template <typename Vector, size_t Rows, size_t Vectors>
 SHIFTADD_INLINE bool take_distances(const TileArguments& tile,
                                     TileSums<Vector, Rows, Vectors>& sums) {
@@ -123,7 +125,9 @@ SHIFTADD_INLINE bool take_distances(const TileArguments& tile,
   for (size_t v = 0; v < Vectors; ++v) {
     const Register x_sum = Vector::load(tile.x_sums + v * Vector::kLanes);
     const Register x_limit = Vector::load(tile.x_sums + kWidth + v * Vector::kLanes);
-    // A NaN is there in the last row, too: then it is the limit's infinity that brings it about.
+    // min() drops a NaN of its first operand, so the last row decides. That is enough: a pixel that
+    // is NaN is in every row, and a weight that is not finite made the last row's limit infinite
+    // (sum_weights).
     Register least = Vector::broadcast(0.0f);
     SHIFTADD_UNROLL(16)
     for (size_t r = 0; r < Rows; ++r) {
@@ -147,8 +151,8 @@ void maximum_tile(const TileArguments& tile) {
   finish_tile<Vector, AdderTerm<Vector>, Rows, Vectors>(tile, sums);
 }
 
-// In runs of few terms, which are added up in turn: what these sums round off comes on top of the
-// maxima's own.
+// The terms are summed in short runs, and then the runs: the rounding error of these sums comes on
+// top of that of the maxima, so it has to be small.
 template <typename Vector>
 void sum_pixels(const SumPixelsArguments& call) {
   using Register = typename Vector::Register;
