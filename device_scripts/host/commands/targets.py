@@ -55,6 +55,7 @@ _TRAINING = {
     "MALLOC_TOP_PAD_": "268435456",
     "GOMP_SPINCOUNT": "20000",
 }
+_BACKENDS = ("onnxruntime", "tensorrt")
 _BOARD = "jetson-nano"
 _FAST_TESTS = "not slow"
 # A worker for each processor that make may use, where ARGS says nothing else. A file's tests stay
@@ -144,6 +145,12 @@ def _validate(variables: Variables) -> None:
             raise RefusedError("validate: INT8=1 compares in ONNX Runtime; leave BACKEND out")
         _validate_int8(variables)
         return
+    if variables["BACKEND"] not in _BACKENDS:
+        raise RefusedError(
+            "validate: BACKEND is one of {}; got {}".format(
+                ", ".join(_BACKENDS), variables["BACKEND"]
+            )
+        )
     set_up()
     if variables["BACKEND"] == "tensorrt":
         gpu.need_tensorrt("validate BACKEND=tensorrt", PY)
