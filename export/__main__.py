@@ -13,8 +13,8 @@ from export.checkpoint import load_model
 from export.models import MODELS, ModelSpec
 from export.onnx_export.model import TARGETS, Target, export_model
 from export.onnx_export.writer import write_model
-from runtime.commandline import BAD_INPUT, FINE, Parser, complain, leave, show
-from runtime.errors import ShiftAddError
+from runtime.console.commandline import BAD_INPUT, FINE, Parser, complain, leave, show
+from runtime.core.errors import ShiftAddError
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from export.models import find_model
-from runtime.errors import ShiftAddError, reason
+from runtime.core.errors import ShiftAddError, reason
 
 SEED = 0
 """Of the fresh weights of a network that has no trained ones: two exports give the same file."""

@@ -16,22 +16,25 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime import commandline, files  # noqa: E402 - after the path above
-from runtime.errors import ModelError  # noqa: E402
+from runtime.console import commandline  # noqa: E402 - after the path above
+from runtime.core import files  # noqa: E402 - after the path above
+from runtime.core.errors import ModelError  # noqa: E402
+from runtime.core.places import ROOT  # noqa: E402
 
 if TYPE_CHECKING:
-    from runtime.arrays import FloatArray
-    from runtime.reference import Reference
-    from runtime.session import Session
+    from runtime.core.arrays import FloatArray
+    from runtime.core.reference import Reference
+    from runtime.core.session import Session
 
 TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
-"""||logits - reference|| / ||reference||, by what computes them: as in `make validate`. None for an
-engine on 8-bit integers, whose rounding TensorRT chooses: its deviation is told and not judged."""
+"""The most that ||logits - reference|| / ||reference|| may be, by precision, as in `make validate`.
+An engine on 8-bit integers has none: TensorRT chooses how it rounds, so its deviation is shown and
+not judged."""
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INT8_NAME = ".int8.onnx"
 
 
@@ -72,7 +75,7 @@ def _parser() -> commandline.Parser:
         "package, MODEL as the file says it is called)",
     )  # fmt: skip
     parser.add_argument(
-        "--report", metavar="FILE.json", default=os.path.join(_ROOT, "reports", "check.json"),
+        "--report", metavar="FILE.json", default=os.path.join(ROOT, "reports", "check.json"),
         help="where the report goes (default: reports/check.json beside the runtime package)",
     )  # fmt: skip
     commandline.add_engine_options(parser)
@@ -81,16 +84,16 @@ def _parser() -> commandline.Parser:
 
 def _models() -> List[str]:
     """The models of a bundle, ONNX files before engines, by name."""
-    from runtime.engine_file import SUFFIXES
+    from runtime.engines.tensorrt.engine_file import SUFFIXES
 
     found = []
     for folder, suffixes in (("models", (".onnx",)), ("engines", SUFFIXES)):
-        path = os.path.join(_ROOT, folder)
+        path = os.path.join(ROOT, folder)
         names = sorted(os.listdir(path)) if os.path.isdir(path) else []
         found += [os.path.join(path, name) for name in names if name.endswith(suffixes)]
     if not found:
         raise ModelError(
-            "no models below {}: name one".format(os.path.join(_ROOT, "models"))
+            "no models below {}: name one".format(os.path.join(ROOT, "models"))
         )  # fmt: skip
     return found
 
@@ -107,14 +110,15 @@ def _checked(path: str, options: argparse.Namespace) -> Dict[str, Any]:
 
 def _compared(path: str, options: argparse.Namespace) -> Dict[str, Any]:
     import runtime
-    from runtime.reference import read
+    from runtime.core.reference import read
 
     with runtime.load(path, options.library, options.threads) as session:
         name = options.reference or _reference_of(session.metadata.model)
         reference = read(name)
         sha256 = files.sha256(path)
         _check_origin(path, sha256, session, name, reference)
-        # One at a time, as on a device; and so a board's memory holds what one needs.
+        # Images are run one at a time, as on a device, so that a board's memory only has to hold
+        # one.
         logits = _logits(path, session, reference.images)
     precision = _precision(path, sha256, reference)
     entry = {"sha256": sha256, "reference": name, "precision": precision}  # type: Dict[str, Any]
@@ -132,7 +136,7 @@ def _compared(path: str, options: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _reference_of(model: str) -> str:
-    return os.path.join(_ROOT, "reference", "{}.npz".format(model))
+    return os.path.join(ROOT, "reference", "{}.npz".format(model))
 
 
 def _check_origin(
@@ -164,7 +168,7 @@ def _check_origin(
 
 
 def _precision(path: str, sha256: str, reference: "Reference") -> str:
-    from runtime import engine_file
+    from runtime.engines.tensorrt import engine_file
 
     if engine_file.is_engine(path):
         return engine_file.read(path).precision

@@ -8,7 +8,7 @@ import sys
 from PIL import Image
 
 import runtime
-from runtime.errors import ShiftAddError
+from runtime.core.errors import ShiftAddError
 
 
 def main(model: str, image: str) -> None:

@@ -16,18 +16,22 @@ import time
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime import commandline, signals  # noqa: E402 - after the path above
-from runtime.errors import DataError, ModelError  # noqa: E402
+from runtime.console import (
+    commandline,  # noqa: E402 - after the path above
+    signals,  # noqa: E402 - after the path above
+)
+from runtime.core.errors import DataError, ModelError  # noqa: E402
 
 if TYPE_CHECKING:
     import argparse
 
-    from runtime.camera import Settings
-    from runtime.classification import Classification
-    from runtime.session import Session
+    from runtime.console.classification import Classification
+    from runtime.core.session import Session
+    from runtime.video.camera import Settings
 
 _BAR = 30  # characters of a bar at probability 1
 
@@ -49,8 +53,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _parser() -> commandline.Parser:
-    # Here as below: imported where an interrupt and a missing package are told in one line.
-    from runtime import benchmark, camera
+    # These imports, here and below, stand where an interrupt and a missing package are reported in
+    # one line.
+    from runtime.console import benchmark
+    from runtime.video import camera
 
     parser = commandline.Parser(
         prog="infer.py",
@@ -124,8 +130,11 @@ def _check_usage(parser: commandline.Parser, options: "argparse.Namespace") -> N
 
 def _images(options: "argparse.Namespace") -> int:
     import runtime
+    from runtime.core.images import load_decoders
 
     session = runtime.load(options.model, options.library, options.threads)
+    # The network ran once when it was loaded. Neither that nor this is a time of the first image's.
+    load_decoders()
     files, failed = _files(options.images)
     show = _show_json if options.json else _show_text
     classified: List[str] = []
@@ -147,9 +156,9 @@ def _images(options: "argparse.Namespace") -> int:
 
 def _stream(options: "argparse.Namespace") -> int:
     import runtime
-    from runtime import camera, stream
-    from runtime.display import Window
-    from runtime.video import Source, VideoFile
+    from runtime.video import camera, stream
+    from runtime.video.display import Window
+    from runtime.video.sources import Source, VideoFile
 
     if options.camera is not None:
         commandline.reserve_stdout()
@@ -162,8 +171,8 @@ def _stream(options: "argparse.Namespace") -> int:
 
 
 def _settings(options: "argparse.Namespace") -> "Settings":
-    """The camera's, as far as they were given."""
-    from runtime.camera import Settings
+    """The settings of the camera, as far as they were given."""
+    from runtime.video.camera import Settings
 
     settings = Settings()
     if options.size is not None:
@@ -175,7 +184,7 @@ def _settings(options: "argparse.Namespace") -> "Settings":
 
 def _files(paths: Sequence[str]) -> Tuple[List[str], int]:
     """All image files that `paths` name, and how many of the paths could not be read."""
-    from runtime.images import list_images
+    from runtime.core.images import list_images
 
     files: List[str] = []
     failed = 0
@@ -189,8 +198,8 @@ def _files(paths: Sequence[str]) -> Tuple[List[str], int]:
 
 
 def _classify(session: "Session", file: str, top_k: int) -> Result:
-    from runtime.classification import classify
-    from runtime.images import open_image
+    from runtime.console.classification import classify
+    from runtime.core.images import open_image
 
     start = time.perf_counter()
     image = open_image(file, file)
@@ -219,14 +228,14 @@ def _show_text(result: Result) -> None:
 
 
 def _show_json(result: Result) -> None:
-    from runtime.classification import as_json
+    from runtime.console.classification import as_json
 
     commandline.show(json.dumps(dict({"file": result.file}, **as_json(result.classification))))
 
 
 def _benchmark(session: "Session", file: str, options: "argparse.Namespace") -> None:
-    from runtime import benchmark
-    from runtime.images import open_image
+    from runtime.console import benchmark
+    from runtime.core.images import open_image
 
     prepared = session.prepare([open_image(file, file)])
     benchmark.run(session, prepared, file, options.benchmark, options.json)

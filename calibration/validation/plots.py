@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.validation.compare import LEAST_ISOLATED, LayerResult, Result
-from export.validation.deviation import Deviation
-from export.validation.figures import (
+from calibration.comparison.deviation import Deviation
+from calibration.comparison.figures import (
     ACCUMULATED,
     FAILED,
     PASSED,
@@ -14,8 +13,10 @@ from export.validation.figures import (
     logits_figure,
     png,
 )
+from calibration.validation.compare import LEAST_ISOLATED, LayerResult, Result
 
-# An axis has no place for what is exact, nor for what is nothing but noise.
+# The axis ends here, since it has no place for the infinite ratio of an exact layer or of pure
+# noise.
 _LEAST, _MOST = -10.0, 80.0
 _SMALLEST_SHARE = 1e-7
 

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from export.models.blocks import conv_bn
+from export.models.datasets import CIFAR10
 from export.models.ghostshiftaddnet import shift_conv
+from export.models.registry import register
 from export.operators import AdderConv2d
 from export.operators.batch_norm import BatchNorm2d
+
+_PAPER = "arXiv 1512.03385"
 
 _RESNET20_WIDTHS = (16, 32, 64)
 
@@ -120,6 +124,13 @@ def _shift_classifier(channels: int, classes: int) -> nn.Module:
     return shift_conv(channels, classes, 1, bias=True)
 
 
+@register(
+    "resnet20_cifar10",
+    "ResNet-20 for 32x32 images, CIFAR-10: the yardstick",
+    CIFAR10,
+    paper=_PAPER,
+    weights="resnet20_cifar10.safetensors",
+)
 def resnet20_cifar10() -> ResNet:
     """ResNet-20 with 1x1 convolutions in the shortcuts: 272,474 parameters."""
     return ResNet(
@@ -127,6 +138,12 @@ def resnet20_cifar10() -> ResNet:
     )
 
 
+@register(
+    "resnet20_shift",
+    "ResNet-20 of shift layers for 32x32 images, CIFAR-10, untrained",
+    CIFAR10,
+    paper="arXiv 1905.13298",
+)
 def resnet20_shift() -> ResNet:
     """ResNet-20 whose every weight is one signed power of two."""
     return ResNet(
@@ -134,11 +151,23 @@ def resnet20_shift() -> ResNet:
     )
 
 
+@register(
+    "resnet20_adder",
+    "ResNet-20 of adder layers for 32x32 images, CIFAR-10, untrained",
+    CIFAR10,
+    paper="arXiv 1912.13200",
+)
 def resnet20_adder() -> ResNet:
     """ResNet-20 of adder layers; stem and classifier stay convolutions, as AdderNet's do."""
     return ResNet(adder, convolution, _dense_classifier, stem=16, widths=_RESNET20_WIDTHS, blocks=3)
 
 
+@register(
+    "resnet20_shiftadd",
+    "ResNet-20 of shift and adder layers for 32x32 images, CIFAR-10, untrained",
+    CIFAR10,
+    paper="arXiv 2010.12785",
+)
 def resnet20_shiftadd() -> ResNet:
     """ResNet-20 whose 3x3 layers are a shift layer and an adder layer each; no multiplication."""
     return ResNet(
@@ -146,6 +175,13 @@ def resnet20_shiftadd() -> ResNet:
     )
 
 
+@register(
+    "teacher_cifar10",
+    "A wide ResNet for 32x32 images, CIFAR-10, that the others are distilled from",
+    CIFAR10,
+    paper=_PAPER,
+    weights="teacher_cifar10.safetensors",
+)
 def teacher_cifar10() -> ResNet:
     """What the others are distilled from: two blocks a stage, wide."""
     return ResNet(

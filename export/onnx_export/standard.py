@@ -9,7 +9,8 @@ from onnx.reference import ReferenceEvaluator
 
 from export.onnx_export import naming, shapes
 from export.onnx_export.cleanup import clean_up
-from export.onnx_export.graph import DOMAIN, Array, Editor, attribute
+from export.onnx_export.graph import Array, Editor, attribute
+from export.operator_table import DOMAIN
 
 _UNKNOWN = -1
 """Stands for the batch in a shape: a size is never negative."""

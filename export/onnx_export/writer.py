@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from runtime.files import replace
+from runtime.core.files import replace
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> int:

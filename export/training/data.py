@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from runtime.errors import DataError
-from runtime.images import ImageFolder
+from runtime.core.errors import DataError
+from runtime.core.images import ImageFolder
 
 _CROP_PADDING = 4
 
@@ -26,7 +26,7 @@ _FLIPS = 2**31
 def load_images(path: Path, size: int) -> tuple[Tensor, Tensor, list[str]]:
     """All images of an ImageFolder (folder or zip): uint8 [N, size, size, 3], labels, class names.
 
-    Raises runtime.errors.DataError for an unreadable set and for images of another size.
+    Raises runtime.core.errors.DataError for an unreadable set and for images of another size.
     """
     folder = ImageFolder(str(path))
     images = np.empty((len(folder), size, size, 3), np.uint8)

@@ -33,9 +33,9 @@ from export.training.data import load_images
 from export.training.fixed_point import BITS, FixedPointNetwork
 from export.training.recipe import Recipe, TrainingError
 from export.training.train import Trainer, add_recipe_options, run_to_end
-from runtime.commandline import FINE, Parser, leave, show
-from runtime.errors import DataError, one_line
-from runtime.files import replace, sha256
+from runtime.console.commandline import FINE, Parser, leave, show
+from runtime.core.errors import DataError, one_line
+from runtime.core.files import replace, sha256
 
 Accuracies = dict[str, float]
 """Top-1 by arithmetic: `float`, `FIX16`, `FIX8`."""

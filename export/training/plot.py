@@ -6,7 +6,7 @@ import io
 import json
 from pathlib import Path
 
-from runtime.files import replace
+from runtime.core.files import replace
 
 
 def plot_log(log: Path) -> None:

@@ -29,8 +29,8 @@ from export.models.complexity import Complexity, measure
 from export.operators import ShiftConv2d, round_to_power_of_two
 from export.training.recipe import Recipe, TrainingError, recipe_for
 from export.training.train import load_training_state, restore
-from runtime.commandline import FINE, Parser, leave, show
-from runtime.files import replace
+from runtime.console.commandline import FINE, Parser, leave, show
+from runtime.core.files import replace
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _YARDSTICK = "resnet20_cifar10"

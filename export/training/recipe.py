@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from runtime.errors import ShiftAddError
+from runtime.core.errors import ShiftAddError
 
 
 class TrainingError(ShiftAddError):

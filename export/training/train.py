@@ -54,10 +54,10 @@ from export.training.plot import plot_log
 from export.training.precision import Precision
 from export.training.recipe import Recipe, TrainingError, recipe_for
 from export.training.step import GraphedStep, Step
-from runtime.commandline import FINE, Parser, leave
-from runtime.errors import DataError, one_line, reason
-from runtime.files import replace
-from runtime.signals import StopRequest, Terminated
+from runtime.console.commandline import FINE, Parser, leave
+from runtime.console.signals import StopRequest, Terminated
+from runtime.core.errors import DataError, one_line, reason
+from runtime.core.files import replace
 
 _SETTLING_IMAGES = 12_800  # a hundred batches of 128
 

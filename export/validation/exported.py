@@ -10,14 +10,14 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
+from calibration.comparison.backend import BackendFactory, Float32, Runner
+from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from export.onnx_export.check import check_model
 from export.onnx_export.graph import attribute, is_custom, set_attribute
-from export.validation.backend import BackendFactory, Float32, Runner
-from export.validation.onnxruntime_backend import OnnxRuntimeBackend
-from runtime import metadata as model_metadata
-from runtime.errors import ModelError, one_line
-from runtime.onnx_header import read_metadata
-from runtime.session import INPUT, OUTPUT
+from runtime.core import metadata as model_metadata
+from runtime.core.errors import ModelError, one_line
+from runtime.core.onnx_header import read_metadata
+from runtime.core.session import INPUT, OUTPUT
 
 _LAYERS = ("Conv", "Gemm")
 _BEFORE = "/before_activation"
@@ -25,7 +25,7 @@ _BEFORE = "/before_activation"
 
 @dataclass(frozen=True)
 class LayerNode:
-    """A node with weights: its name is the path of the module that it was exported from.
+    """A node with weights. Its name is the path of the module that it was exported from.
 
     Attributes:
         x, y: names of the tensors that it reads and makes.
@@ -87,7 +87,7 @@ class ExportedModel:
 
 
 def _check_contract(model: onnx.ModelProto) -> None:
-    """Refuses what the operators' contract refuses: not every runtime can see all of it."""
+    """Refuses what the operators' contract refuses, since not every runtime can check all of it."""
     try:
         check_model(model)
     except (ValueError, TypeError) as error:  # TypeError: an initializer of no known type
@@ -124,7 +124,8 @@ def _activation(node: onnx.NodeProto) -> str:
 def _with_layer_outputs(model: onnx.ModelProto, layers: list[LayerNode]) -> bytes:
     """A copy of the model that also returns the layers' tensors.
 
-    A node with an activation gets a twin without: what a ReLU cuts off is to be compared too.
+    A node with an activation gets a twin without one, so that what a ReLU cuts off is compared as
+    well.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from calibration.comparison.deviation import Tolerances
+from calibration.comparison.figures import (
+    ACCUMULATED,
+    FAILED,
+    PASSED,
+    layer_axes,
+    logits_figure,
+    png,
+)
 from export.validation.compare import InputResult
-from export.validation.deviation import Tolerances
-from export.validation.figures import ACCUMULATED, FAILED, PASSED, layer_axes, logits_figure, png
 from export.validation.rows import LayerSummary
 
-# A logarithmic axis has no place for an error of 0 or of infinity.
+# The axis ends here, since a logarithmic axis has no place for an error of 0 or of infinity.
 _SMALLEST, _LARGEST = 1e-10, 1e2
 
 

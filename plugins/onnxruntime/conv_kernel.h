@@ -3,7 +3,7 @@
 #define SHIFTADD_ONNXRUNTIME_CONV_KERNEL_H_
 
 #include "conv_node.h"
-#include "convolution.h"
+#include "float/convolution.h"
 #include "weight_cache.h"
 
 namespace shiftadd {

@@ -1,6 +1,6 @@
 #include "node.h"
 
-#include "thread_pool.h"
+#include "common/thread_pool.h"
 
 namespace shiftadd {
 namespace ort {

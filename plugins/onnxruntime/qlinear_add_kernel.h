@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "integer_kernels.h"
+#include "integer/micro_kernels.h"
 #include "node.h"
 #include "shiftadd/addition.h"
 

@@ -3,7 +3,7 @@
 #define SHIFTADD_ONNXRUNTIME_QLINEAR_CONV_KERNEL_H_
 
 #include "conv_node.h"
-#include "integer_convolution.h"
+#include "integer/convolution.h"
 #include "weight_cache.h"
 
 namespace shiftadd {

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
 
         # These come late, when they are needed.
         Image.init()
-        from runtime import onnxruntime_backend  # noqa: F401
+        from runtime.engines.onnxruntime import backend as onnxruntime_backend  # noqa: F401
 
     def damage(data: bytes, most: int, seed: int) -> bytes:
         return onnx_damage.damaged_bytes(data, most, seed, lambda raw: atheris.Mutate(raw, most))

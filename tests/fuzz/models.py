@@ -22,8 +22,14 @@ import onnxruntime  # type: ignore[import-untyped]
 from onnx import ModelProto
 
 from tests.fuzz import onnx_damage
-from tests.integer_cases import INTEGER_OPERATORS, integer_case
-from tests.plugin_cases import LIBRARY, case_attributes, case_inputs, make_model, random_case
+from tests.support.cases.integer import INTEGER_OPERATORS, integer_case
+from tests.support.cases.plugins import (
+    LIBRARY,
+    case_attributes,
+    case_inputs,
+    make_model,
+    random_case,
+)
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]

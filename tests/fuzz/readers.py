@@ -1,7 +1,7 @@
 """What reads files, in Python: one function a target, from the bytes of a file to an answer.
 
-Each raises for what it must not do: any exception but those of runtime.errors, a message of more
-than a line, an answer that breaks its own promises.
+Each raises for what it must not do: any exception but those of runtime.core.errors, a message of
+more than a line, an answer that breaks its own promises.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from pathlib import Path
 from PIL import Image
 
 from calibration import table
-from runtime import calibration_cache, engine_file, infer, metadata, onnx_header
-from runtime.commandline import BAD_INPUT, FINE, SOME_FAILED
-from runtime.errors import ShiftAddError
-from runtime.images import ImageFolder, open_image
-from runtime.preprocess import preprocess
+from runtime import infer
+from runtime.console.commandline import BAD_INPUT, FINE, SOME_FAILED
+from runtime.core import metadata, onnx_header
+from runtime.core.errors import ShiftAddError
+from runtime.core.images import ImageFolder, open_image
+from runtime.core.preprocess import preprocess
+from runtime.engines.tensorrt import calibration_cache, engine_file
 from tests.fuzz import seeds
 
 # Images of more pixels are refused here: how large a one is allowed to be is not the question, and

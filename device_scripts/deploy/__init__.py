@@ -1,1 +1,0 @@
-"""Has a bundle run on a Jetson, by ssh: copied, installed, built, checked, its reports fetched."""

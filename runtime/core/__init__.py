@@ -1,0 +1,1 @@
+"""Models, pictures, files and errors: what every engine needs; no engine is imported here."""

@@ -1,0 +1,156 @@
+"""What a model file says about itself: the `shiftadd.*` entries of its ONNX metadata."""
+
+import json
+import math
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+
+from runtime.core.errors import ModelError
+
+CONTRACT_VERSION = 1
+PREFIX = "shiftadd."
+TARGETS = ("jetson-nano", "portable", "standard")
+# An image of this many rows and columns is 200 MB of input; a damaged file may ask for more than
+# the memory holds.
+_LARGEST_RESIZE = 4096
+
+
+class Metadata(NamedTuple):
+    """The parsed entries; the keys in the file are `PREFIX` and the same names.
+
+    `input_size` is (C, H, W) in pixels, `resize` the length in pixels that an image's shorter side
+    is brought to before the centre crop, `mean` and `std` stand for RGB scaled to [0, 1].
+    """
+
+    contract_version: int
+    model: str
+    target: str
+    input_size: Tuple[int, int, int]
+    resize: int
+    mean: Tuple[float, float, float]
+    std: Tuple[float, float, float]
+    labels: Tuple[str, ...]
+    checkpoint_sha256: str
+    operators: Tuple[str, ...]
+
+
+def parse(properties: Dict[str, str]) -> Metadata:
+    """Checks and converts a model's metadata.
+
+    Raises ModelError, in one line, for a newer contract (with both versions), for entries that are
+    missing (all of them named) and for one that does not fit (with its value).
+    """
+    entries = {
+        key[len(PREFIX) :]: text for key, text in properties.items() if key.startswith(PREFIX)
+    }
+    # The version goes first: a newer contract may name or write its entries differently.
+    version = _entry(entries, "contract_version", _version) if "contract_version" in entries else 0
+    missing = [PREFIX + name for name in Metadata._fields if name not in entries]
+    if missing:
+        raise ModelError(
+            "the metadata {} {} missing: export the model with `make export MODEL=...`, "
+            "which writes them".format(", ".join(missing), "is" if len(missing) == 1 else "are")
+        )
+    metadata = Metadata(
+        contract_version=version,
+        model=entries["model"],
+        target=_entry(entries, "target", _target),
+        input_size=_entry(entries, "input_size", _input_size),
+        resize=_entry(entries, "resize", _resize),
+        mean=_entry(entries, "mean", _three_numbers),
+        std=_entry(entries, "std", _three_positive_numbers),
+        labels=_entry(entries, "labels", _strings),
+        checkpoint_sha256=entries["checkpoint_sha256"],
+        operators=_entry(entries, "operators", _strings),
+    )
+    _check_together(metadata)
+    return metadata
+
+
+def _check_together(metadata: Metadata) -> None:
+    _, height, width = metadata.input_size
+    if metadata.resize < max(height, width):
+        raise ModelError(
+            "the metadata shiftadd.resize is {}, less than the {}x{} crop of "
+            "shiftadd.input_size".format(metadata.resize, height, width)
+        )
+    if not metadata.labels:
+        raise ModelError("the metadata shiftadd.labels is empty")
+
+
+def _entry(entries: Dict[str, str], name: str, convert: Callable[[str], Any]) -> Any:
+    text = entries[name]
+    try:
+        return convert(text)
+    # An integer that no float can hold raises OverflowError, endlessly nested JSON RecursionError.
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        # The message of the json module is about columns; what matters is that the text is not
+        # JSON.
+        why = "not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise ModelError(
+            "the metadata {}{} is {!r}: {}".format(PREFIX, name, shown, why)
+        ) from error
+
+
+def _version(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError("a version from 1 on is expected")
+    if int(text) > CONTRACT_VERSION:
+        raise ModelError(
+            "made for version {} of the operator contract, this runtime knows version {}: "
+            "update the runtime and the operator library, or export the model again".format(
+                int(text), CONTRACT_VERSION
+            )
+        )
+    return int(text)
+
+
+def _target(text: str) -> str:
+    if text not in TARGETS:
+        raise ValueError("one of {} is expected".format(", ".join(TARGETS)))
+    return text
+
+
+def _positive(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("positive integers are expected")
+    return value
+
+
+def _resize(text: str) -> int:
+    value = _positive(json.loads(text))
+    if value > _LARGEST_RESIZE:
+        raise ValueError("at most {} pixels are expected".format(_LARGEST_RESIZE))
+    return value
+
+
+def _input_size(text: str) -> Tuple[int, int, int]:
+    value = json.loads(text)
+    if not isinstance(value, list) or len(value) != 3 or value[0] != 3:
+        raise ValueError("[3, height, width] is expected")
+    return 3, _positive(value[1]), _positive(value[2])
+
+
+def _three_numbers(text: str) -> Tuple[float, float, float]:
+    value = json.loads(text)
+    if not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value)):
+        raise ValueError("three finite numbers are expected")
+    return float(value[0]), float(value[1]), float(value[2])
+
+
+def _three_positive_numbers(text: str) -> Tuple[float, float, float]:
+    value = _three_numbers(text)
+    if min(value) <= 0:
+        raise ValueError("three positive numbers are expected")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _strings(text: str) -> Tuple[str, ...]:
+    value: List[Any] = json.loads(text)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("a list of strings is expected")
+    return tuple(value)

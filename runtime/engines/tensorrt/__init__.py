@@ -1,0 +1,1 @@
+"""TensorRT, on the GPU; most of it imports tensorrt and pycuda."""

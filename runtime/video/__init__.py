@@ -1,0 +1,1 @@
+"""Moving pictures: video files, cameras, windows, and the threads between them."""

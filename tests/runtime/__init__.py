@@ -1,0 +1,1 @@
+"""Tests of runtime/: of its commands here, of its packages in the folders."""

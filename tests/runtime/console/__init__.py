@@ -1,0 +1,1 @@
+"""Tests of runtime/console/; they run on Python 3.6 too."""

@@ -1,0 +1,1 @@
+"""Tests of runtime/engines/; they run on Python 3.6 too."""

@@ -1,0 +1,1 @@
+"""Random cases of every operator, and what they have to give."""

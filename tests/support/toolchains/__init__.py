@@ -1,0 +1,1 @@
+"""Compilers, interpreters and packages of other machines."""
