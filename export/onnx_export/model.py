@@ -11,11 +11,13 @@ from export.models import ModelSpec
 from export.onnx_export import (
     check,
     cleanup,
+    constants,
     fold,
     functions,
     fuse,
     metadata,
     naming,
+    refusals,
     shapes,
     standard,
     symbolic,
@@ -50,9 +52,11 @@ def export_model(
     """
     if target not in TARGETS:
         raise ValueError(f"unknown target {target!r}; known targets: {', '.join(TARGETS)}")
-    model = symbolic.trace(module, spec.input_size)
+    network = refusals.copy_of(module)
+    model = symbolic.trace(network, spec.input_size)
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), dict(module.named_modules()).keys())
+    model = constants.evaluate(model)
     model = fold.fold_batch_norms(model)
     model = cleanup.drop_whole_slices(shapes.infer(model))
     if target == "jetson-nano":
