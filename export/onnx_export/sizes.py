@@ -29,11 +29,11 @@ Shape = list[int]
 BATCHES = (2, 3)
 """Of the two traces. Not 1: broadcasting and `squeeze` treat an extent of 1 as they do no other."""
 
-_RESHAPES = frozenset(
-    f"aten::{name}"
-    for name in "view reshape _unsafe_view view_as reshape_as flatten unflatten squeeze".split()
+_RESHAPES = (
+    *("aten::view", "aten::reshape", "aten::_unsafe_view", "aten::view_as", "aten::reshape_as"),
+    *("aten::flatten", "aten::unflatten", "aten::squeeze"),
 )
-_SPLITS = frozenset({"aten::chunk", "aten::unsafe_chunk", "aten::tensor_split"})
+_SPLITS = ("aten::chunk", "aten::unsafe_chunk", "aten::tensor_split")
 _REST = -1
 """In the shape that a reshape is given: what the other extents leave over."""
 

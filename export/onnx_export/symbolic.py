@@ -197,6 +197,8 @@ def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[li
     failed: list[Any] = []
 
     def make_settled_graph(model: Any, args: Any) -> Any:
+        # The exporter switches its log on, which is where it prints its graph for an error.
+        torch._C._jit_set_onnx_log_enabled(False)
         with Decompositions():
             other, *_ = make_graph(model, (torch.zeros(sizes.BATCHES[1], *input_size),))
             graph, *rest = make_graph(model, args)
@@ -213,14 +215,11 @@ def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[li
             failed.append(node)
             raise
 
-    logs = torch._C._jit_is_onnx_log_enabled()
-    torch._C._jit_set_onnx_log_enabled(False)
     utils._create_jit_graph, utils._run_symbolic_function = make_settled_graph, write_known_node
     try:
         yield failed
     finally:
         utils._create_jit_graph, utils._run_symbolic_function = make_graph, write_node
-        torch._C._jit_set_onnx_log_enabled(logs)
 
 
 def _with_node_layers(module: nn.Module) -> tuple[nn.Module, bool]:
