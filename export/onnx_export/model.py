@@ -85,6 +85,8 @@ def _write(network: nn.Module, spec: ModelSpec, target: Target) -> onnx.ModelPro
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), modules)
     model = constants.evaluate(naming.name_outputs(model))
+    if any(node.op_type == "Shape" for node in model.graph.node):
+        model = constants.evaluate(constants.evaluate_shapes(shapes.infer(model)))
     model = fold.fold_batch_norms(model)
     model = cleanup.drop_whole_slices(shapes.infer(model))
     if target == "jetson-nano":
