@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import onnx
@@ -62,9 +63,10 @@ def export_model(
     if target not in TARGETS:
         raise ExportError(f"unknown target {target!r}; known targets: {', '.join(TARGETS)}")
     network = refusals.copy_of(module)
+    layers = symbolic.node_layers(network)
     runs = proof.observe(network, spec.input_size) if check else []
     try:
-        model = _write(network, spec, target)
+        model = _write(network, layers, spec, target)
         model = metadata.describe(model, spec, target, checkpoint_sha256, checked=check)
         onnx.checker.check_model(model, full_check=True)
     except ExportError:
@@ -78,10 +80,12 @@ def export_model(
     return model
 
 
-def _write(network: nn.Module, spec: ModelSpec, target: Target) -> onnx.ModelProto:
-    """The passes in their order; `network` has its layers replaced on the way."""
+def _write(
+    network: nn.Module, layers: Mapping[str, nn.Module], spec: ModelSpec, target: Target
+) -> onnx.ModelProto:
+    """The passes in their order; `network` has `layers` put in on the way."""
     modules = dict(network.named_modules()).keys()
-    model = symbolic.trace(network, spec.input_size)
+    model = symbolic.trace(network, layers, spec.input_size)
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), modules)
     model = constants.evaluate(naming.name_outputs(model))
