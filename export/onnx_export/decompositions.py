@@ -55,14 +55,15 @@ def _group_norm(
 ) -> Tensor:
     """Group normalisation (arXiv 1803.08494): of instances, whose channels are the groups."""
     column = [1, -1] + [1] * (x.dim() - 2)
-    out = F.instance_norm(x.reshape(x.shape[0], num_groups, -1), eps=eps).reshape(x.shape)
+    out: Tensor = F.instance_norm(x.reshape(x.shape[0], num_groups, -1), eps=eps).reshape(x.shape)
     out = out if weight is None else out * weight.view(column)
     return out if bias is None else out + bias.view(column)
 
 
 def _channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """ShuffleNet's (arXiv 1707.01083): [groups, C/groups] transposed."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    grouped: Tensor = x.unflatten(1, (groups, -1))
+    return grouped.transpose(1, 2).flatten(1, 2)
 
 
 def _adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Any:

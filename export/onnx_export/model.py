@@ -27,6 +27,7 @@ from export.onnx_export import (
     standard,
     symbolic,
     tensorrt82,
+    tracing,
 )
 from runtime.core.errors import reason
 
@@ -85,7 +86,7 @@ def _write(
 ) -> onnx.ModelProto:
     """The passes in their order; `network` has `layers` put in on the way."""
     modules = dict(network.named_modules()).keys()
-    model = symbolic.trace(network, layers, spec.input_size)
+    model = tracing.trace(network, layers, spec.input_size)
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), modules)
     model = constants.evaluate(naming.name_outputs(model))

@@ -28,7 +28,9 @@ def _standard_nodes(editor: Editor, activation: str, x: str, y: str) -> list[onn
     if activation == "relu":
         return [helper.make_node("Relu", [x], [y])]
     if activation == "relu6":
-        bounds = [editor.add_constant(f"{y}/bound", np.float32(value)) for value in (0, 6)]
+        bounds = [
+            editor.add_constant(f"{y}/bound", np.array(value, np.float32)) for value in (0, 6)
+        ]
         return [helper.make_node("Clip", [x, *bounds], [y])]
     gate = f"{y}/gate"
     return [

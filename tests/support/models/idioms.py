@@ -54,7 +54,8 @@ class IdiomNet(nn.Module):
 
 
 def _mean_head(net: IdiomNet, x: Tensor) -> Tensor:
-    return net.classifier(x.mean((2, 3)))
+    logits: Tensor = net.classifier(x.mean((2, 3)))
+    return logits
 
 
 class Gate(nn.Module):
@@ -66,7 +67,8 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, _, _ = x.size()
-        return x * self.fc(F.adaptive_avg_pool2d(x, 1).view(b, c)).view(b, c, 1, 1).expand_as(x)
+        gate: Tensor = self.fc(F.adaptive_avg_pool2d(x, 1).view(b, c))
+        return x * gate.view(b, c, 1, 1).expand_as(x)
 
 
 class ConvolutionalGate(nn.Module):
@@ -88,7 +90,8 @@ class ChannelsLastNorm(nn.Module):
         self.norm = nn.LayerNorm(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        normed: Tensor = self.norm(x.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2)
 
 
 class Coordinates(nn.Module):
@@ -156,7 +159,7 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
     "shuffle_by_index": lambda: lambda x: x[:, torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])],
     "shuffle_by_stack": lambda: lambda x: torch.stack(x.chunk(2, 1), 2).flatten(1, 2),
     "chunk_and_swap": lambda: lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
-    "split_evenly": lambda: lambda x: sum(x.split(2, 1)),  # type: ignore[arg-type,return-value]
+    "split_evenly": lambda: lambda x: sum(x.split(2, 1)),
     "split_unevenly": lambda: lambda x: torch.cat(x.split([3, 5], 1)[::-1], 1),
     "split_by_half_the_channels": lambda: lambda x: x.split(x.size(1) // 2, dim=1)[1],
     "tensor_split": lambda: lambda x: torch.cat(x.tensor_split(3, 1)[::-1], 1),
@@ -200,7 +203,7 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
     "grouped_convolution": lambda: nn.Conv2d(8, 8, 3, padding="same", groups=4),
     "reflecting_convolution": lambda: nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
     "weight_norm": lambda: parametrizations.weight_norm(nn.Conv2d(8, 8, 3)),
-    "weight_norm_by_hook": lambda: nn.utils.weight_norm(nn.Conv2d(8, 8, 3)),  # type: ignore[no-untyped-call]
+    "weight_norm_by_hook": lambda: nn.utils.weight_norm(nn.Conv2d(8, 8, 3)),
     "max_pool": lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True),
     "average_pool": lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
     "adaptive_pool": lambda: nn.AdaptiveAvgPool2d((4, None)),
@@ -228,7 +231,7 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
     "attention": lambda: lambda x: torch.bmm(
         (x.flatten(2).transpose(1, 2) @ x.flatten(2) / 8).softmax(-1), x.flatten(2).transpose(1, 2)
     ).transpose(1, 2).reshape(x.shape),
-    "einsum": lambda: lambda x: torch.einsum("nchw,dc->ndhw", x, torch.eye(8).flip(0)),
+    "einsum": lambda: lambda x: torch.einsum("nchw,dc->ndhw", x, torch.eye(8).flip(0).to(x)),
     "dropouts": lambda: nn.Sequential(nn.Dropout2d(0.5), nn.Dropout(0.2), DropPath()),
     "size_as_a_factor": lambda: lambda x: x.flatten(2).sum(2).view(len(x), -1, 1, 1) / x[0].numel(),
 }  # fmt: skip
@@ -237,7 +240,8 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
 def _two_heads(net: IdiomNet, x: Tensor) -> Tensor:
     """Sums and products of rank 2."""
     first, second = net.classifier(x.mean((2, 3))), net.classifier(x.amax((2, 3)))
-    return first + second * first
+    logits: Tensor = first + second * first
+    return logits
 
 
 _HEADS: dict[str, Callable[[IdiomNet, Tensor], Any]] = {
