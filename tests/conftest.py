@@ -7,17 +7,65 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.support.cases.implementations import instruction_sets
-from tests.support.fixtures import operator_library, rng  # noqa: F401 - fixtures of all tests
+from tests.support.fixtures import (  # noqa: F401 - fixtures of all tests
+    operator_library,
+    rng,
+    training_library,
+)
 from tests.support.models import bundles
+from tests.support.shared import made_once
+from tests.support.speed import LONG_FILES, SLOW_FILES, SLOW_FIXTURES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 settings.register_profile("ci", deadline=None, print_blob=True)
 settings.register_profile("thorough", parent=settings.get_profile("ci"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+# How many fast tests each collected file has, by its name below tests/.
+FAST_TESTS = pytest.StashKey[dict[str, int]]()
+
+
+def worker_of(config: pytest.Config) -> str:
+    """The name of this worker of pytest-xdist, "master" where there are none."""
+    return str(getattr(config, "workerinput", {}).get("workerid", "master"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: as many workers as this process may use processors."""
+    return len(os.sched_getaffinity(0))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Several workers share the processors: PyTorch's threads would wait for each other."""
+    if worker_of(config) != "master":
+        workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` leaves any out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what is slow, and counts what is not; with workers, long files come first."""
+    counts = config.stash.setdefault(FAST_TESTS, {})
+    for item in items:
+        name = _name(item)
+        if name in SLOW_FILES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+        counts[name] = counts.get(name, 0) + (item.get_closest_marker("slow") is None)
+    if worker_of(config) != "master":
+        ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
+        items.sort(key=lambda item: ranks.get(_name(item), len(ranks)))
+
+
+def _name(item: pytest.Item) -> str:
+    """The name of a test's file below tests/."""
+    return item.path.relative_to(Path(__file__).parent).as_posix()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,24 +87,38 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
+def worker(request: pytest.FixtureRequest) -> str:
+    """The name of this worker of pytest-xdist, "master" where there are none."""
+    return worker_of(request.config)
+
+
+@pytest.fixture(scope="session")
 def bundle_models(
     tmp_path_factory: pytest.TempPathFactory,
+    worker: str,
     operator_library: Path,  # noqa: F811 - the fixture
 ) -> Path:
-    """A folder with the shipped network's float and integer model."""
-    folder = tmp_path_factory.mktemp("models")
-    bundles.export_models(folder, operator_library)
-    return folder
+    """A folder with the shipped network's float and integer model. Not to be changed."""
+
+    def make(folder: Path) -> None:
+        bundles.export_models(folder, operator_library)
+
+    return made_once(tmp_path_factory, worker, "bundle-models", make)
 
 
 @pytest.fixture(scope="session")
 def bundle(
     tmp_path_factory: pytest.TempPathFactory,
+    worker: str,
     bundle_models: Path,
     operator_library: Path,  # noqa: F811 - the fixture
 ) -> Path:
-    """The shipped network's bundle for the Jetson Nano."""
-    return bundles.make(bundle_models, operator_library, tmp_path_factory.mktemp("bundles"))
+    """The shipped network's bundle for the Jetson Nano. Not to be changed."""
+
+    def make(folder: Path) -> None:
+        bundles.make(bundle_models, operator_library, folder)
+
+    return made_once(tmp_path_factory, worker, "bundle", make) / bundles.NAME
 
 
 @pytest.fixture(scope="session")

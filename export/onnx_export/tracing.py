@@ -19,8 +19,8 @@ from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_s
 from export.errors import ExportError
 from export.onnx_export import refusals, sizes
 from export.onnx_export.decompositions import Decompositions
-from export.onnx_export.graph import CONTRACT_VERSION, DOMAIN
 from export.onnx_export.symbolic import OPSET
+from export.operator_table import CONTRACT_VERSION, DOMAIN
 
 INPUT, OUTPUT, BATCH = "input", "logits", "N"
 

@@ -32,6 +32,8 @@ def _standard_nodes(editor: Editor, activation: str, x: str, y: str) -> list[onn
             editor.add_constant(f"{y}/bound", np.array(value, np.float32)) for value in (0, 6)
         ]
         return [helper.make_node("Clip", [x, *bounds], [y])]
+    if activation != "hardswish":
+        raise ValueError(f"no standard nodes are known for the activation {activation}")
     gate = f"{y}/gate"
     return [
         helper.make_node("HardSigmoid", [x], [gate], alpha=1 / 6, beta=0.5),

@@ -17,14 +17,14 @@ from calibration.comparison.backend import BackendFactory
 from calibration.comparison.environment import library_facts, machine_facts, now
 from calibration.comparison.inputs import random_inputs, real_inputs
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
-from calibration.comparison.text import table
+from calibration.comparison.options import MODELS as MODEL_FILES
+from calibration.comparison.options import add_library, add_report_dir, add_summary
 from export.checkpoint import load_model
 from export.models import MODELS
-from export.validation import rows
-from export.validation.compare import InputResult, compare
+from export.validation.compare import compare
 from export.validation.exported import ExportedModel
 from export.validation.reference import Reference
-from export.validation.report import write_report
+from export.validation.report import report_on
 from runtime.console.commandline import (
     BAD_INPUT,
     FINE,
@@ -33,11 +33,9 @@ from runtime.console.commandline import (
     complain,
     leave,
     positive,
-    show,
 )
 from runtime.core.errors import ModelError
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 _BACKENDS = ("onnxruntime", "tensorrt")
 _PRECISIONS = ("fp32", "fp16")
 
@@ -51,13 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.model not in MODELS:
         complain(f"unknown model {options.model!r}; known models: {', '.join(MODELS)}")
         return BAD_INPUT
-    path = options.model_file or _REPOSITORY / "build" / "models" / f"{options.model}.onnx"
+    path = options.model_file or MODEL_FILES / f"{options.model}.onnx"
     if not path.is_file():
         raise ModelError(f"{path}: no such file: write it with `make export MODEL={options.model}`")
     exported = ExportedModel(path, options.library, _backend(options))
     network, checkpoint_sha256 = load_model(options.model, options.checkpoint)
     _check_origin(exported, options.model, checkpoint_sha256)
-    # Layer by layer there is too little to do for threads to be worth their waiting.
+    # A single layer has too little work for threads to be worth waiting for each other.
     torch.set_num_threads(1)
     metadata = exported.metadata
     seed = secrets.randbits(32) if options.seed is None else options.seed
@@ -66,11 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "real": real_inputs(options.images, options.count, metadata),
     }
     results = compare(exported, Reference(network, metadata.input_size), inputs)
-    report = options.report_dir / f"{path.stem}-validation{_suffix(options)}.html"
     facts = _facts(exported, checkpoint_sha256, seed, options.images)
-    write_report(report, f"{path.name} against PyTorch", facts, results)
-    _show(results, report)
-    return FINE if all(result.passed for result in results) else SOME_FAILED
+    report = report_on(results, f"{path.name} against PyTorch", facts)
+    report.publish(
+        options.report_dir / f"{path.stem}-validation{_suffix(options)}.html", options.summary
+    )
+    return FINE if report.passed else SOME_FAILED
 
 
 def _parser() -> Parser:
@@ -125,40 +124,31 @@ def _parser() -> Parser:
         metavar="N",
         help="of the random inputs (default: drawn; the report tells it)",
     )
-    parser.add_argument(
-        "--report-dir",
-        type=Path,
-        default=_REPOSITORY / "build" / "reports",
-        metavar="DIR",
-        help="where the report goes (default: build/reports of the checkout)",
-    )
-    parser.add_argument(
-        "--library",
-        metavar="PATH",
-        help="the operator library (default: $SHIFTADD_ORT_LIBRARY, or build/plugins/ of the "
-        "checkout), or TensorRT's plugin library ($SHIFTADD_TENSORRT_LIBRARY likewise)",
-    )
+    add_report_dir(parser)
+    add_summary(parser)
+    add_library(parser, ", or TensorRT's plugin library ($SHIFTADD_TENSORRT_LIBRARY likewise)")
     return parser
 
 
 def _backend(options: argparse.Namespace) -> BackendFactory:
     if options.backend == "onnxruntime":
         return OnnxRuntimeBackend
-    # Imported only where it is asked for: few machines have TensorRT.
+    # This is imported only where it is asked for, since few machines have TensorRT.
     from calibration.comparison.tensorrt_backend import TensorRtBackend
 
     return partial(TensorRtBackend, precision=options.precision or _PRECISIONS[0])
 
 
 def _suffix(options: argparse.Namespace) -> str:
-    """What tells a report from that of ONNX Runtime."""
+    """What the name of a report has in addition to that of ONNX Runtime's."""
     if options.backend == "onnxruntime":
         return ""
     return f"-tensorrt-{options.precision or _PRECISIONS[0]}"
 
 
 def _check_origin(exported: ExportedModel, model: str, checkpoint_sha256: str) -> None:
-    """Refuses to compare what was never the same: every layer would differ, to no one's use."""
+    """Refuses to compare a file with another network or other weights, where every layer would
+    differ."""
     metadata = exported.metadata
     if metadata.model != model:
         raise ModelError(f"{exported.path}: is of the model {metadata.model}, not of {model}")
@@ -191,20 +181,6 @@ def _facts(
         "seed of the random inputs": str(seed),
         **machine_facts(("torch", "onnx", *backend.packages, "numpy", "Pillow")),
     }
-
-
-def _show(results: Sequence[InputResult], report: Path) -> None:
-    layers = [layer.cells() for layer in rows.summarise(results)]
-    allowed = rows.tolerances(results)
-    for line in table(rows.layer_header(allowed), layers):
-        show(line)
-    show()
-    for line in table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results]):
-        show(line)
-    show()
-    for sentence in rows.verdicts(results):
-        show(sentence)
-    show(f"report: {report}")
 
 
 if __name__ == "__main__":

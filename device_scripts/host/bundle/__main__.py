@@ -11,12 +11,14 @@ from pathlib import Path
 
 from calibration import table as calibration_table
 from calibration.model_file import ModelFile
+from device_scripts.host import boards
 from device_scripts.host.bundle import archive, contents, reference
 from export.models import MODELS
 from runtime.console.commandline import BAD_INPUT, FINE, Parser, complain, leave, show
 from runtime.core.errors import ModelError
+from runtime.core.places import ROOT
 
-_REPOSITORY = Path(__file__).resolve().parents[3]
+_REPOSITORY = Path(ROOT)
 _BUILD = _REPOSITORY / "build"
 
 
@@ -27,9 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(f"unknown model {options.model!r}; known models: {', '.join(MODELS)}")
         return BAD_INPUT
     name: str = options.model
+    board = boards.find(options.board)
+    built = options.library or _BUILD / "plugins" / board.name / contents.LIBRARY
     packed = {
-        **contents.of_checkout(_REPOSITORY),
-        **contents.library(options.library),
+        **contents.of_checkout(_REPOSITORY, board),
+        **contents.library(built, board),
         **contents.photographs(),
     }
     float_path = options.models / f"{name}.onnx"
@@ -42,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     packed[f"reference/{name}.npz"] = reference.make(
         float_path, float_file.metadata, int8_path, options.checkpoint, options.host_library
     )
-    out = options.out / f"{name}-jetson-nano.tar.gz"
+    out = options.out / f"{name}-{board.name}.tar.gz"
     archive.write(out, name, contents.version(_REPOSITORY), packed)
     show(f"bundle  {out} ({out.stat().st_size:,} bytes, {len(packed)} files)")
     if why_not:
@@ -66,9 +70,12 @@ def _parser() -> Parser:
         "build/models of the checkout)",
     )  # fmt: skip
     parser.add_argument(
+        "--board", default=boards.JETSON_NANO, metavar="NAME",
+        help="the board, a folder of device_scripts/boards (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--library", type=Path, metavar="FILE",
-        default=_BUILD / "plugins" / "jetson-nano" / contents.LIBRARY,
-        help="the device's operator library (default: build/plugins/jetson-nano/ of the checkout)",
+        help="the board's operator library (default: build/plugins/BOARD/ of the checkout)",
     )  # fmt: skip
     parser.add_argument(
         "--host-library", metavar="FILE",
@@ -81,7 +88,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=_BUILD / "bundles", metavar="DIR",
-        help="the folder for MODEL-jetson-nano.tar.gz (default: build/bundles of the checkout)",
+        help="the folder for MODEL-BOARD.tar.gz (default: build/bundles of the checkout)",
     )  # fmt: skip
     return parser
 

@@ -1,4 +1,5 @@
-"""The inputs that a model is tried with on the device, and what it has to give for them."""
+"""The inputs that a model is tried with on the device, and the logits that it has to give for
+them."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def make(
     """The reference's file for the float model with this metadata, and for the integer one.
 
     Args:
-        checkpoint: of the weights that the model was exported from; None for the shipped ones.
+        checkpoint: the weights that the model was exported from; None for the shipped ones.
         host_library: this machine's operator library; searched for when None.
 
     Raises ShiftAddError.
@@ -42,7 +43,7 @@ def make(
             f"{float_path}: was exported from other weights than PyTorch has here: export it "
             "again, or name the weights with --checkpoint"
         )
-    # The same sums in the same order, however many cores there are.
+    # With one thread the sums are taken in the same order, however many cores there are.
     torch.set_num_threads(1)
     images = np.concatenate(
         [
@@ -53,7 +54,8 @@ def make(
     kinds = (("photograph", _PHOTOGRAPHS), ("noise", _RANDOM))
     names = [f"{kind} {i + 1}" for kind, count in kinds for i in range(count)]
     _, exact = Network(network, metadata.input_size).logits(images)
-    # In float32: what float64 has beyond is no more the same on every processor.
+    # They are stored in float32, since the further digits of float64 are not the same on every
+    # processor.
     logits = exact.astype(np.float32)
     int8_sha256, int8_logits = "", logits[:0]
     if int8_path is not None:
