@@ -22,7 +22,7 @@ from export.models.registry import ModelSpec
 from export.onnx_export import refusals
 from export.onnx_export.graph import is_custom
 from export.onnx_export.model import TARGETS, export_model
-from export.validation.reference import float64_copy
+from export.operators.exact import float64_copy
 from tests.support.models import idioms
 from tests.support.models.exported import Array, make_spec, relative_error
 
