@@ -192,6 +192,14 @@ def test_a_parametrised_layer_has_the_weights_that_it_computes() -> None:
     torch.testing.assert_close(given, expected.detach(), rtol=0, atol=0)
 
 
+def test_wrappers_are_taken_off() -> None:
+    network = randomise(TinyNet())
+    expected = export_model(network, make_spec()).SerializeToString(deterministic=True)
+    for wrapped in (nn.DataParallel(network), torch.compile(network)):
+        model = export_model(wrapped, make_spec())  # type: ignore[arg-type]
+        assert model.SerializeToString(deterministic=True) == expected
+
+
 def test_a_subclass_that_changes_nothing_that_is_computed_is_ours() -> None:
     class Named(AdderConv2d):
         def extra_repr(self) -> str:

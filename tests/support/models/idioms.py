@@ -82,6 +82,34 @@ class ConvolutionalGate(nn.Module):
         return x * F.relu6(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))) + 3) / 6
 
 
+class ChannelAttention(nn.Module):
+    """A gate by a convolution along the channels (arXiv 1910.03151)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(F.adaptive_avg_pool2d(x, 1).squeeze(-1).transpose(-1, -2))
+        return x * y.transpose(-1, -2).unsqueeze(-1).sigmoid()
+
+
+class SelfAttention(nn.Module):
+    """Attention over positions, with a class token that is dropped again (arXiv 2010.11929)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), tokens], 1)
+        tokens = tokens + self.attention(tokens, tokens, tokens)[0]
+        tokens = F.scaled_dot_product_attention(tokens, tokens, tokens)
+        return tokens[:, 1:].transpose(1, 2).reshape(x.shape)
+
+
 class ChannelsLastNorm(nn.Module):
     """LayerNorm over channels, by permutation (arXiv 2201.03545)."""
 
@@ -190,6 +218,9 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
     "response_norm": lambda: nn.LocalResponseNorm(3),
     "gate_by_view": Gate,
     "gate_by_convolutions": ConvolutionalGate,
+    "gate_along_channels": ChannelAttention,
+    "self_attention": SelfAttention,
+    "spectral_norm": lambda: parametrizations.spectral_norm(nn.Conv2d(8, 8, 3)),
     "activations": lambda: nn.Sequential(
         nn.Hardswish(), nn.SiLU(), nn.GELU(), nn.Hardsigmoid(), nn.LeakyReLU(), nn.ELU(), nn.Tanh()
     ),
