@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     spec = MODELS[options.model]
     network, sha256 = load_model(spec.name, options.checkpoint)
     try:
-        model = export_model(network, spec, options.target, sha256)
+        model = export_model(network, spec, options.target, sha256, check=not options.no_check)
     except ValueError as error:
         raise ShiftAddError(f"cannot export {spec.name}: {error}") from error
     path = options.out / file_name(spec.name, options.target)
@@ -73,6 +73,11 @@ def _parser() -> Parser:
         help="jetson-nano: custom operators with fused activations, for the operator library and "
         "TensorRT; portable: custom operators with ONNX function bodies, which run without the "
         "library too; standard: standard operators only, for converters (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not run the exported network and compare it with PyTorch's; its file says so",
     )
     parser.add_argument(
         "--out",

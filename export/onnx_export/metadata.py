@@ -13,10 +13,16 @@ from export.operator_table import CONTRACT_VERSION
 
 PREFIX = "shiftadd."
 PRODUCER = "shiftadd"
+UNCHECKED = "unchecked"
+"""The entry of a file that nobody compared with its network; others lack it."""
 
 
 def describe(
-    model: onnx.ModelProto, spec: ModelSpec, target: str, checkpoint_sha256: str
+    model: onnx.ModelProto,
+    spec: ModelSpec,
+    target: str,
+    checkpoint_sha256: str,
+    checked: bool = True,
 ) -> onnx.ModelProto:
     """The model with the metadata the runtime reads: pre-processing, labels, contract, origin."""
     operators = sorted({node.op_type for node in model.graph.node if is_custom(node)})
@@ -32,6 +38,8 @@ def describe(
         "checkpoint_sha256": checkpoint_sha256,
         "operators": json.dumps(operators),
     }
+    if not checked:
+        entries[UNCHECKED] = "the outputs were not compared with the network's"
     result = onnx.ModelProto()
     result.CopyFrom(model)
     result.producer_name = PRODUCER

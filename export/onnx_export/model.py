@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import onnx
 from torch import nn
 
+from export.errors import ExportError
 from export.models import ModelSpec
 from export.onnx_export import (
-    check,
+    check as contract,
+)
+from export.onnx_export import (
     cleanup,
+    constants,
     fold,
     functions,
     fuse,
     metadata,
     naming,
+    proof,
+    refusals,
     shapes,
     standard,
     symbolic,
     tensorrt82,
+    tracing,
 )
+from runtime.core.errors import reason
 
 Target = Literal["jetson-nano", "portable", "standard"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -32,6 +41,7 @@ def export_model(
     spec: ModelSpec,
     target: Target = "jetson-nano",
     checkpoint_sha256: str = "",
+    check: bool = True,
 ) -> onnx.ModelProto:
     """`module` as an ONNX model: opset 13, IR 7, input "input" [N,C,H,W], output "logits".
 
@@ -44,27 +54,52 @@ def export_model(
             with their ONNX function bodies, activations behind them; "standard": standard
             operators only.
         checkpoint_sha256: of the file the weights are from, "" for none.
+        check: run the result and compare it with the module (`proof`); the metadata of a model
+            that was not compared says so.
 
-    Raises ValueError for an unknown target, for a layer whose weights no code holds, where a
-    value gets no shape, and, for "jetson-nano", for what TensorRT 8.2 does not take.
+    Raises ExportError, in one line, for an unknown target, for what cannot be written or would
+    not be what the module computes, for a layer whose weights no code holds, and, for
+    "jetson-nano", for what TensorRT 8.2 does not take.
     """
     if target not in TARGETS:
-        raise ValueError(f"unknown target {target!r}; known targets: {', '.join(TARGETS)}")
-    model = symbolic.trace(module, spec.input_size)
+        raise ExportError(f"unknown target {target!r}; known targets: {', '.join(TARGETS)}")
+    network = refusals.copy_of(module)
+    layers = symbolic.node_layers(network)
+    runs = proof.observe(network, spec.input_size) if check else []
+    try:
+        model = _write(network, layers, spec, target)
+        model = metadata.describe(model, spec, target, checkpoint_sha256, checked=check)
+        onnx.checker.check_model(model, full_check=True)
+    except ExportError:
+        raise
+    # The passes' own refusals, and whatever ONNX, its reference implementation or ONNX Runtime
+    # raise for what they are given.
+    except Exception as error:
+        raise ExportError(reason(error)) from error
+    if check:
+        proof.check(model, runs, module)
+    return model
+
+
+def _write(
+    network: nn.Module, layers: Mapping[str, nn.Module], spec: ModelSpec, target: Target
+) -> onnx.ModelProto:
+    """The passes in their order; `network` has `layers` put in on the way."""
+    modules = dict(network.named_modules()).keys()
+    model = tracing.trace(network, layers, spec.input_size)
     model.ir_version = IR_VERSION
-    model = naming.name_layers(cleanup.clean_up(model), dict(module.named_modules()).keys())
+    model = naming.name_layers(cleanup.clean_up(model), modules)
+    model = constants.evaluate(naming.name_outputs(model))
+    if any(node.op_type == "Shape" for node in model.graph.node):
+        model = constants.evaluate(constants.evaluate_shapes(shapes.infer(model)))
     model = fold.fold_batch_norms(model)
     model = cleanup.drop_whole_slices(shapes.infer(model))
     if target == "jetson-nano":
         model = fuse.fuse_activations(model)
     model = shapes.infer(naming.name_weights(model))
-    check.check_model(model)
+    contract.check_model(model)
     if target == "jetson-nano":
         tensorrt82.check_model(model)
     else:
         model = functions.add_bodies(model)
-    if target == "standard":
-        model = standard.inline(model)
-    model = metadata.describe(model, spec, target, checkpoint_sha256)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return standard.inline(model) if target == "standard" else model
