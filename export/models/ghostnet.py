@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from export.models.blocks import SqueezeExcite, conv_bn, make_divisible
+from export.models.datasets import CIFAR10, IMAGENET
+from export.models.registry import register
+
+_PAPER = "arXiv 1911.11907"
 
 
 def _conv(
@@ -113,6 +117,12 @@ class GhostNet(nn.Module):
         return logits
 
 
+@register(
+    "ghostnet",
+    "GhostNet 1.0x for 224x224 images, 1000 classes, untrained",
+    IMAGENET,
+    paper=_PAPER,
+)
 def ghostnet_imagenet() -> GhostNet:
     """GhostNet 1.0x: 224x224, 1000 classes, 5.2 M parameters (table 1 of the paper)."""
     rows = [
@@ -136,6 +146,13 @@ def ghostnet_imagenet() -> GhostNet:
     return GhostNet(rows, classes=1000)
 
 
+@register(
+    "ghostnet_cifar10",
+    "GhostNet for 32x32 images, CIFAR-10: the multiplying baseline",
+    CIFAR10,
+    paper=_PAPER,
+    weights="ghostnet_cifar10.safetensors",
+)
 def ghostnet_cifar10() -> GhostNet:
     """GhostNet 1.0x cut down to 32x32 images.
 

@@ -10,7 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from export.models.blocks import conv_bn
+from export.models.datasets import CIFAR10, IMAGENET
+from export.models.registry import register
 from export.operators import AdderConv2d, ShiftConv2d
+
+_PAPER = "arXiv 2109.09495"
 
 # As many exponents a channel as the contract's 4-bit code has, so that weights pack into nibbles.
 # _SHIFT_BITS only bounds how small a channel's largest weight may get.
@@ -168,6 +172,13 @@ class GhostShiftAddNet(nn.Module):
         return torch.flatten(self.classifier(self.dropout(features)), 1)
 
 
+@register(
+    "ghostshiftaddnet",
+    "GhostShiftAddNet for 32x32 images, CIFAR-10",
+    CIFAR10,
+    paper=_PAPER,
+    weights="ghostshiftaddnet.safetensors",
+)
 def ghostshiftaddnet_cifar10() -> GhostShiftAddNet:
     """For 32x32 images, 10 classes.
 
@@ -186,6 +197,12 @@ def ghostshiftaddnet_cifar10() -> GhostShiftAddNet:
     return GhostShiftAddNet(rows, stem=32, stem_stride=1, head=512, classes=10)
 
 
+@register(
+    "ghostshiftaddnet_imagenet",
+    "GhostShiftAddNet for 224x224 images, 1000 classes, untrained",
+    IMAGENET,
+    paper=_PAPER,
+)
 def ghostshiftaddnet_imagenet() -> GhostShiftAddNet:
     """For 224x224 images, 1000 classes: GhostNet's stages in half the rows, a third of its size."""
     rows = [

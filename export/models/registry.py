@@ -1,29 +1,19 @@
-"""The models that exist: how each is built, what it reads, and where its weights are."""
+"""The registry of models: what an entry holds, and how a family adds its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 
-from export.models import ghostnet, ghostshiftaddnet
+from export.models.datasets import DataSet
 
 _WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
-CIFAR10_LABELS = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+Builder = TypeVar("Builder", bound=Callable[[], nn.Module])
 
 
 @dataclass(frozen=True)
@@ -38,6 +28,7 @@ class ModelSpec:
         labels: index = class.
         weights: the file of the shipped weights (safetensors), which is not there before the
             network is trained and published; None where none are meant to be shipped.
+        paper: where the network was published, such as "arXiv 1911.11907"; may be empty.
     """
 
     name: str
@@ -49,45 +40,47 @@ class ModelSpec:
     std: tuple[float, float, float]
     labels: tuple[str, ...] = field(repr=False)
     weights: Path | None
+    paper: str = ""
 
 
-def _cifar10(name: str, summary: str, build: Callable[[], nn.Module]) -> ModelSpec:
-    # Mean and deviation of the 50,000 training images.
-    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    weights = _WEIGHTS / f"{name}.safetensors"
-    return ModelSpec(name, summary, build, (3, 32, 32), 32, mean, std, CIFAR10_LABELS, weights)
+# The entries by name, in the order in which the families register them.
+MODELS: dict[str, ModelSpec] = {}
 
 
-def _imagenet(name: str, summary: str, build: Callable[[], nn.Module]) -> ModelSpec:
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    labels = tuple(f"class {i}" for i in range(1000))
-    return ModelSpec(name, summary, build, (3, 224, 224), 256, mean, std, labels, None)
+def register(
+    name: str, summary: str, data: DataSet, *, paper: str, weights: str | None = None
+) -> Callable[[Builder], Builder]:
+    """Decorates a function that builds a network with fresh weights: it becomes a model's builder.
 
+    Args:
+        name: what the model is called on command lines and in file names.
+        summary: one line for `python -m export --list`.
+        data: the images that the network reads and the classes that it tells apart.
+        paper: where the network was published.
+        weights: a file name in export/weights; None where no weights are meant to be shipped.
 
-_SPECS = (
-    _cifar10(
-        "ghostshiftaddnet",
-        "GhostShiftAddNet for 32x32 images, CIFAR-10",
-        ghostshiftaddnet.ghostshiftaddnet_cifar10,
-    ),
-    _imagenet(
-        "ghostshiftaddnet_imagenet",
-        "GhostShiftAddNet for 224x224 images, 1000 classes, untrained",
-        ghostshiftaddnet.ghostshiftaddnet_imagenet,
-    ),
-    _cifar10(
-        "ghostnet_cifar10",
-        "GhostNet for 32x32 images, CIFAR-10: the multiplying baseline",
-        ghostnet.ghostnet_cifar10,
-    ),
-    _imagenet(
-        "ghostnet",
-        "GhostNet 1.0x for 224x224 images, 1000 classes, untrained",
-        ghostnet.ghostnet_imagenet,
-    ),
-)
+    Raises:
+        ValueError: the name is taken.
+    """
 
-MODELS = {spec.name: spec for spec in _SPECS}
+    def enter(build: Builder) -> Builder:
+        if name in MODELS:
+            raise ValueError(f"two models are called {name!r}: {MODELS[name].build} and {build}")
+        MODELS[name] = ModelSpec(
+            name,
+            summary,
+            build,
+            data.input_size,
+            data.resize,
+            data.mean,
+            data.std,
+            data.labels,
+            None if weights is None else _WEIGHTS / weights,
+            paper,
+        )
+        return build
+
+    return enter
 
 
 def find_model(name: str) -> ModelSpec:

@@ -22,8 +22,8 @@ from calibration.quantize import quantize_model
 from calibration.table import Range, Table, quantization
 from export.checkpoint import load_model
 from export.models import find_model
+from export.models.datasets import CIFAR10
 from export.models.ghostshiftaddnet import Bottleneck, GhostShiftAddNet
-from export.models.registry import CIFAR10_LABELS
 from export.onnx_export.model import export_model
 from export.operators import AdderConv2d
 from export.training.finetune import FineTuner, FineTuneRecipe
@@ -280,7 +280,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six images a class, in the ImageFolder layout: noise about the class's own grey."""
     rng = np.random.default_rng()
     folder = tmp_path_factory.mktemp("images")
-    for label, name in enumerate(CIFAR10_LABELS):
+    for label, name in enumerate(CIFAR10.labels):
         (folder / name).mkdir()
         for i in range(6):
             pixels = rng.normal(20 + 24 * label, 8, (32, 32, 3)).clip(0, 255)

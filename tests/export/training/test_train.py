@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from export.models import find_model
 from export.models.complexity import measure
-from export.models.registry import CIFAR10_LABELS
+from export.models.datasets import CIFAR10
 from export.operators import ShiftConv2d
 from export.training.data import Normalize, augmented_batches, load_images, reflect_pad, split
 from export.training.publish import card, compact_state, compact_weights
@@ -32,7 +32,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four images of noise a class, in the ImageFolder layout."""
     rng = np.random.default_rng()
     folder = tmp_path_factory.mktemp("images")
-    for label in CIFAR10_LABELS:
+    for label in CIFAR10.labels:
         (folder / label).mkdir()
         for i in range(4):
             pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
@@ -175,7 +175,7 @@ def test_closing_epochs_have_a_rate_of_their_own() -> None:
 
 def test_augmented_images_are_shifted_or_mirrored_originals(images: Path) -> None:
     pixels, _, classes = load_images(images, 32)
-    assert tuple(classes) == CIFAR10_LABELS
+    assert tuple(classes) == CIFAR10.labels
     padded = reflect_pad(pixels)
     order, held_out = split(len(pixels), 8, seed=0)
     assert not set(order) & set(held_out)

@@ -407,7 +407,7 @@ def test_the_command_names_the_damaged_layer(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nosuch"], "known models: ghostshiftaddnet"),
+        (["nosuch"], "known models: ghostnet"),
         ([], "MODEL"),
         ([MODEL, "--model-file", "{tmp}/missing.onnx"], "missing.onnx: no such file"),
         ([MODEL, "--model-file", "{tmp}/text.onnx"], "text.onnx: not an ONNX model"),
