@@ -1,0 +1,101 @@
+"""What a network's source says of its input and its classes: our `spec`, timm's and torchvision's
+ways of saying it."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from export.loading import labels
+
+Facts = dict[str, Any]
+"""Entries of a `Spec` by name; what is not known is left out."""
+
+FIELDS = ("input_size", "mean", "std", "resize", "labels")
+
+_IMAGENET_CLASSES = 1000
+
+
+def published(
+    build: Callable[..., Any] | None, network: nn.Module, arguments: Mapping[str, Any]
+) -> Iterator[tuple[str, Facts]]:
+    """Where something is said and what, the most particular first.
+
+    Args:
+        build: the callable that made `network`; None where the network itself was named.
+        arguments: those that it was made with.
+    """
+    for owner, where in ((network, "the network"), (build, "the callable"), (_module(build), "")):
+        facts = _of_spec(getattr(owner, "spec", None))
+        if facts:
+            yield f"the spec of {where or 'its file'}", facts
+    for name in ("pretrained_cfg", "default_cfg"):
+        facts = _of_timm(getattr(network, name, None) or getattr(build, name, None))
+        if facts:
+            yield f"timm's {name}", facts
+            break
+    weights = _torchvision_weights(build, arguments)
+    if weights is not None:
+        yield f"torchvision's {weights}", _of_torchvision(weights)
+
+
+def _module(build: Any) -> Any:
+    return sys.modules.get(getattr(build, "__module__", "") or "")
+
+
+def _of_spec(spec: Any) -> Facts:
+    """Of a `Spec`, of anything with its attributes, or of a dictionary of them."""
+    get = spec.get if isinstance(spec, Mapping) else lambda name: getattr(spec, name, None)
+    if spec is None or isinstance(spec, type) or get("input_size") is None:
+        return {}
+    return {name: get(name) for name in FIELDS if get(name) is not None}
+
+
+def _of_timm(config: Any) -> Facts:
+    """Of a `pretrained_cfg`, a dictionary in older versions and a PretrainedCfg in newer ones."""
+    get = config.get if isinstance(config, Mapping) else lambda name: getattr(config, name, None)
+    if config is None or get("input_size") is None:
+        return {}
+    facts = {name: get(name) for name in ("input_size", "mean", "std") if get(name) is not None}
+    if get("crop_pct"):
+        # The shorter side is scaled so that the crop is this part of it.
+        facts["resize"] = int(get("input_size")[1] / get("crop_pct"))
+    if get("label_names"):
+        facts["labels"] = tuple(get("label_names"))
+    elif get("num_classes") == _IMAGENET_CLASSES:
+        facts["labels"] = labels.imagenet()
+    return facts
+
+
+def _torchvision_weights(build: Any, arguments: Mapping[str, Any]) -> Any:
+    """The member of the builder's weights enumeration that was asked for, else its default."""
+    if build is None or not str(getattr(build, "__module__", "")).startswith("torchvision."):
+        return None
+    wanted = f"{build.__name__}_weights".replace("_", "").lower()
+    for name, value in vars(_module(build)).items():
+        is_enumeration = isinstance(value, type) and issubclass(value, enum.Enum)
+        if is_enumeration and name.replace("_", "").lower() == wanted:
+            chosen = str(arguments.get("weights") or "DEFAULT").rpartition(".")[2]
+            return value.__members__.get(chosen)
+    return None
+
+
+def _of_torchvision(weights: Any) -> Facts:
+    transforms = weights.transforms()
+    facts: Facts = {}
+    crop = getattr(transforms, "crop_size", None)
+    if crop:
+        facts["input_size"] = (3, crop[0], crop[-1])
+    resize = getattr(transforms, "resize_size", None)
+    if resize:
+        facts["resize"] = resize[0]
+    for name in ("mean", "std"):
+        if getattr(transforms, name, None) is not None:
+            facts[name] = tuple(getattr(transforms, name))
+    if weights.meta.get("categories"):
+        facts["labels"] = tuple(weights.meta["categories"])
+    return facts
