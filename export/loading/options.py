@@ -14,7 +14,7 @@ from export.checkpoint import load_network
 from export.loading import arguments, labels
 from export.loading.published import FIELDS, published
 from export.loading.resolve import FORMS, Source, check_name, resolve
-from export.loading.spec import CompleteSpec, Spec, complete
+from export.loading.spec import CompleteSpec, Spec, complete, count_classes
 from export.models import MODELS
 from export.recognition import FIXED_POINT, FixedPoint, Swap, swap_layers
 from runtime.core.errors import ShiftAddError, one_line
@@ -119,13 +119,13 @@ def open_model(
     original, sha256 = load_network(source, checkpoint)
     try:
         network, swaps = swap_layers(original, fixed_point)
-        spec, chosen = _spec(options, source, original)
+        spec, origins = _spec(options, source, network, original)
         whole = complete(spec, network)
     except ValueError as error:
         raise ShiftAddError(f"cannot use {source.name}: {one_line(error)}") from error
-    if source.registered is not None and not _given(options):
-        chosen = []
-    return OpenedModel(source, network, original, sha256, whole, swaps, list(_shown(whole, chosen)))
+    plain = source.registered is not None and not _given(options)
+    chosen = [] if plain else list(_shown(whole, origins))
+    return OpenedModel(source, network, original, sha256, whole, swaps, chosen)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -138,27 +138,39 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _spec(
-    options: argparse.Namespace, source: Source, network: nn.Module
+    options: argparse.Namespace, source: Source, network: nn.Module, original: nn.Module
 ) -> tuple[Spec, list[str]]:
-    """Each entry from the first place that has it, and those places."""
+    """Each entry from the first place that has it, and the names of those places, "" for none."""
     places = [("given", _given(options))]
     if source.registered is not None:
         entry = source.registered
         places.append(("the registry", {name: getattr(entry, name) for name in FIELDS}))
-    places += published(source.function, network, source.arguments)
+    places += published(source.function, original, source.arguments)
     found: dict[str, Any] = {}
-    origins = []
-    for name in FIELDS:
-        origin = next((place for place, facts in places if name in facts), None)
-        if origin is not None:
-            found[name] = dict(places)[origin][name]
-        origins.append(origin or "")
+    origins = dict.fromkeys(FIELDS, "")
+    for origin, facts in places:
+        for name in FIELDS:
+            if name in facts and name not in found:
+                found[name], origins[name] = facts[name], origin
     if "input_size" not in found:
         raise ValueError(
             "nothing says which input it takes: give its channels, height and width, such as "
             "--input 3x224x224 (INPUT=3x224x224)"
         )
-    return Spec(name=source.name, **found), origins
+    if origins["labels"] not in ("", "given", "the registry"):
+        _drop_labels_of_others(found, origins, network)
+    return Spec(name=source.name, **found), list(origins.values())
+
+
+def _drop_labels_of_others(
+    found: dict[str, Any], origins: dict[str, str], network: nn.Module
+) -> None:
+    """What a source says of its classes is of the network as it was published: one that was made
+    with another number of outputs has others."""
+    size = tuple(int(extent) for extent in found["input_size"])
+    if len(size) == 3 and count_classes(network, size) != len(found["labels"]):
+        del found["labels"]
+        origins["labels"] = ""
 
 
 def _shown(spec: CompleteSpec, origins: Sequence[str]) -> Iterator[str]:

@@ -76,19 +76,38 @@ def complete(spec: SpecLike, module: nn.Module) -> CompleteSpec:
     """
     size = _input_size(spec)
     classes = count_classes(module, size)
-    channels = size[0]
+    if spec.labels is not None and len(spec.labels) != classes:
+        raise ValueError(f"{len(spec.labels)} labels for {classes} outputs of the network")
+    return checked_entries(spec, names.generic(classes))
+
+
+def checked_entries(spec: SpecLike, unnamed: tuple[str, ...] = ()) -> CompleteSpec:
+    """`spec` with its open entries filled in, the labels by `unnamed`, and its entries checked.
+
+    Raises ValueError, in one line, for what the runtime would refuse.
+    """
+    size = _input_size(spec)
     entries = CompleteSpec(
         name=str(spec.name),
         input_size=size,
         resize=max(size[1:]) if spec.resize is None else _python(spec.resize),
-        mean=(0.0,) * channels if spec.mean is None else _numbers(spec.mean),
-        std=(1.0,) * channels if spec.std is None else _numbers(spec.std),
-        labels=names.generic(classes) if spec.labels is None else _labels(spec.labels),
+        mean=(0.0,) * size[0] if spec.mean is None else _numbers(spec.mean),
+        std=(1.0,) * size[0] if spec.std is None else _numbers(spec.std),
+        labels=unnamed if spec.labels is None else _labels(spec.labels),
     )
     _check_as_the_runtime_does(entries)
-    if len(entries.labels) != classes:
-        raise ValueError(f"{len(entries.labels)} labels for {classes} outputs of the network")
     return entries
+
+
+def settle(spec: SpecLike, module: nn.Module) -> CompleteSpec:
+    """What an export writes of `spec`: a user's is checked against `module`, an entry of the
+    registry, which a test of its own holds against its network, by itself.
+
+    Raises ValueError, in one line, for what the runtime would refuse.
+    """
+    if isinstance(spec, CompleteSpec):
+        return spec
+    return complete(spec, module) if isinstance(spec, Spec) else checked_entries(spec)
 
 
 def count_classes(module: nn.Module, input_size: tuple[int, int, int]) -> int:

@@ -7,15 +7,21 @@ import json
 import onnx
 from onnx import helper
 
-from export.models import ModelSpec
+from export.loading.spec import CompleteSpec
 from export.onnx_export.graph import CONTRACT_VERSION, is_custom
 
 PREFIX = "shiftadd."
 PRODUCER = "shiftadd"
+FIXED_POINT = "fixed_point"
+"""Of a file that keeps the rounding of inputs to fixed point; others lack it."""
 
 
 def describe(
-    model: onnx.ModelProto, spec: ModelSpec, target: str, checkpoint_sha256: str
+    model: onnx.ModelProto,
+    spec: CompleteSpec,
+    target: str,
+    checkpoint_sha256: str,
+    fixed_point: str = "drop",
 ) -> onnx.ModelProto:
     """The model with the metadata the runtime reads: pre-processing, labels, contract, origin."""
     operators = sorted({node.op_type for node in model.graph.node if is_custom(node)})
@@ -31,6 +37,8 @@ def describe(
         "checkpoint_sha256": checkpoint_sha256,
         "operators": json.dumps(operators),
     }
+    if fixed_point != "drop":
+        entries[FIXED_POINT] = fixed_point
     result = onnx.ModelProto()
     result.CopyFrom(model)
     result.producer_name = PRODUCER

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import onnx
 from torch import nn
 
-from export.models import ModelSpec
+from export.loading.spec import SpecLike, settle
 from export.onnx_export import (
     check,
     cleanup,
@@ -21,6 +21,7 @@ from export.onnx_export import (
     symbolic,
     tensorrt82,
 )
+from export.recognition import FIXED_POINT, FixedPoint, swap_layers
 
 Target = Literal["jetson-nano", "portable", "standard"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -29,28 +30,38 @@ IR_VERSION = 7  # the newest that TensorRT 8.2 and ONNX Runtime 1.10 both read
 
 def export_model(
     module: nn.Module,
-    spec: ModelSpec,
+    spec: SpecLike,
     target: Target = "jetson-nano",
     checkpoint_sha256: str = "",
+    fixed_point: FixedPoint = "drop",
 ) -> onnx.ModelProto:
     """`module` as an ONNX model: opset 13, IR 7, input "input" [N,C,H,W], output "logits".
 
     The module itself is not changed. The same weights give the same bytes.
 
     Args:
-        module: a network of ShiftConv2d, AdderConv2d and what torch.onnx knows.
-        spec: input size, normalisation and labels, for shapes and metadata.
+        module: a network of ShiftConv2d, AdderConv2d, their authors' layers
+            (`export.recognition`) and what torch.onnx knows.
+        spec: input size, normalisation and labels, for shapes and metadata; a `Spec` or an entry
+            of the registry.
         target: "jetson-nano": custom nodes, activations fused into them; "portable": custom nodes
             with their ONNX function bodies, activations behind them; "standard": standard
             operators only.
         checkpoint_sha256: of the file the weights are from, "" for none.
+        fixed_point: what becomes of the rounding of inputs in DeepShift's layers and their kin:
+            "drop" leaves it out, "keep" writes it as nodes.
 
-    Raises ValueError for an unknown target, for a layer whose weights no code holds, where a
-    value gets no shape, and, for "jetson-nano", for what TensorRT 8.2 does not take.
+    Raises ValueError for an unknown target, for a spec that the runtime refuses or that does not
+    fit the network, for a layer whose weights no code holds, where a value gets no shape, and, for
+    "jetson-nano", for what TensorRT 8.2 does not take.
     """
     if target not in TARGETS:
         raise ValueError(f"unknown target {target!r}; known targets: {', '.join(TARGETS)}")
-    model = symbolic.trace(module, spec.input_size)
+    if fixed_point not in FIXED_POINT:
+        raise ValueError(f"fixed_point must be one of {FIXED_POINT}, got {fixed_point!r}")
+    module, _ = swap_layers(module, fixed_point)
+    entries = settle(spec, module)
+    model = symbolic.trace(module, entries.input_size)
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), dict(module.named_modules()).keys())
     model = fold.fold_batch_norms(model)
@@ -65,6 +76,6 @@ def export_model(
         model = functions.add_bodies(model)
     if target == "standard":
         model = standard.inline(model)
-    model = metadata.describe(model, spec, target, checkpoint_sha256)
+    model = metadata.describe(model, entries, target, checkpoint_sha256, fixed_point)
     onnx.checker.check_model(model, full_check=True)
     return model

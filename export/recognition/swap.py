@@ -161,13 +161,11 @@ def _sample(layer: nn.Module) -> Tensor:
     weight = _any_weight(layer)
     if not channels and weight is not None:
         channels = weight.shape[1] * number(layer, ("groups",), 1)
-    if weight is not None and weight.dim() == 2 or hasattr(layer, "in_features"):
+    if (weight is not None and weight.dim() == 2) or hasattr(layer, "in_features"):
         return torch.randn(4, channels, generator=generator)
     kernel, stride = pair(layer, "kernel_size", 3), pair(layer, "stride", 1)
     dilation = pair(layer, "dilation", 1)
-    height, width = (
-        k * d + 2 * s for k, s, d in zip(kernel, stride, dilation, strict=True)
-    )
+    height, width = (k * d + 2 * s for k, s, d in zip(kernel, stride, dilation, strict=True))
     return torch.randn(2, channels, height, width, generator=generator)
 
 

@@ -14,6 +14,8 @@ from calibration.comparison.backend import BackendFactory, Float32, Runner
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from export.onnx_export.check import check_model
 from export.onnx_export.graph import attribute, is_custom, set_attribute
+from export.onnx_export.metadata import FIXED_POINT, PREFIX
+from export.recognition import FixedPoint
 from runtime.core import metadata as model_metadata
 from runtime.core.errors import ModelError, one_line
 from runtime.core.onnx_header import read_metadata
@@ -46,6 +48,9 @@ class LayerNode:
 class ExportedModel:
     """A model file that is loaded twice: as it is, and with every layer's tensors as outputs.
 
+    Attributes:
+        fixed_point: what became of the rounding of inputs when the file was exported.
+
     Raises ModelError, naming the file, for whatever keeps it from running.
     """
 
@@ -57,7 +62,9 @@ class ExportedModel:
     ) -> None:
         self.path = path
         try:
-            self.metadata = model_metadata.parse(read_metadata(str(path)))
+            properties = read_metadata(str(path))
+            self.metadata = model_metadata.parse(properties)
+            self.fixed_point = _fixed_point(properties)
             content = path.read_bytes()
             self.sha256 = hashlib.sha256(content).hexdigest()
             model = onnx.load_from_string(content)
@@ -84,6 +91,10 @@ class ExportedModel:
             return runner(images)
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
+
+
+def _fixed_point(properties: Mapping[str, str]) -> FixedPoint:
+    return "keep" if properties.get(PREFIX + FIXED_POINT) == "keep" else "drop"
 
 
 def _check_contract(model: onnx.ModelProto) -> None:
