@@ -11,11 +11,13 @@ from export.loading.spec import SpecLike, settle
 from export.onnx_export import (
     check,
     cleanup,
+    constants,
     fold,
     functions,
     fuse,
     metadata,
     naming,
+    refusals,
     shapes,
     standard,
     symbolic,
@@ -61,9 +63,11 @@ def export_model(
         raise ValueError(f"fixed_point must be one of {FIXED_POINT}, got {fixed_point!r}")
     module, _ = swap_layers(module, fixed_point)
     entries = settle(spec, module)
-    model = symbolic.trace(module, entries.input_size)
+    network = refusals.copy_of(module)
+    model = symbolic.trace(network, entries.input_size)
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), dict(module.named_modules()).keys())
+    model = constants.evaluate(model)
     model = fold.fold_batch_norms(model)
     model = cleanup.drop_whole_slices(shapes.infer(model))
     if target == "jetson-nano":

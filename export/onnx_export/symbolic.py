@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
+from torch.onnx._internal.torchscript_exporter import utils
 from torch.onnx.utils import register_custom_op_symbolic
 
-from export.onnx_export import codec
+from export.errors import ExportError
+from export.onnx_export import codec, refusals, sizes
+from export.onnx_export.decompositions import Decompositions
 from export.onnx_export.graph import CONTRACT_VERSION, DOMAIN
+from export.onnx_export.scopes import title
 from export.operators import AdderConv2d, ShiftConv2d
 from export.operators.geometry import Window, four_pads
 
@@ -69,7 +74,9 @@ def _symbolic(
         activation_s="none",
         **attributes,
     )
-    batch, _, height, width = x.type().varyingSizes()
+    # As the trace has it: the exporter's own inference may have lost the shape on the way.
+    traced = next(g.original_node.inputs()).type()
+    batch, _, height, width = traced.varyingSizes()
     window = Window(
         (kernel_shape[0], kernel_shape[1]),
         (strides[0], strides[1]),
@@ -77,7 +84,7 @@ def _symbolic(
         (dilations[0], dilations[1]),
     )
     shape = [batch, *scale.type().sizes(), *window.output_size(height, width)]
-    out.setType(x.type().with_sizes(shape))
+    out.setType(traced.with_sizes(shape))
     return out
 
 
@@ -136,40 +143,89 @@ def trace(module: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProt
     """`module` as the exporter writes it: opset 13, custom nodes unfused, BatchNorms still there.
 
     Args:
-        module: [N, C, H, W] float32 to [N, classes]; it is copied, and the copy put in eval mode.
+        module: [N, C, H, W] float32 to [N, classes], on the CPU and in eval mode; its layers of
+            the contract are replaced.
         input_size: (C, H, W).
 
-    Raises ValueError, naming the layer, for a shift weight that no code holds.
+    Raises ExportError, naming the layer, for what cannot be written.
     """
-    module = _with_node_layers(copy.deepcopy(module).cpu().float().eval())
+    module, has_layers = _with_node_layers(module)
     buffer: Any = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _settled(module, input_size) as failed:
         # The exporter that takes symbolic functions for operators is the older one, on purpose:
         # it writes opset 13, which is what TensorRT 8.2 reads.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # PRESERVE (below) makes the exporter fear for parameters that are to be trained on.
         warnings.filterwarnings("ignore", message=".*constant folding", category=UserWarning)
-        torch.onnx.export(
-            module,
-            (torch.zeros(1, *input_size),),
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
-            custom_opsets={DOMAIN: CONTRACT_VERSION},
-            # The exporter would fold BatchNorms in float32; a pass of our own does it in float64.
-            training=torch.onnx.TrainingMode.PRESERVE,
-        )
+        # What becomes a constant is compared with a second trace, and the file with the network.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch.onnx")
+        try:
+            torch.onnx.export(
+                module,
+                (torch.zeros(sizes.BATCHES[0], *input_size),),
+                buffer,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+                custom_opsets={DOMAIN: CONTRACT_VERSION} if has_layers else None,
+                # The exporter would fold BatchNorms in float32; a pass of our own does it in
+                # float64.
+                training=torch.onnx.TrainingMode.PRESERVE,
+            )
+        except ExportError:
+            raise
+        # Whatever the network and the exporter raise: a network is anybody's code.
+        except Exception as error:
+            raise refusals.explain(error, module, failed) from error
     model = onnx.load_from_string(buffer.getvalue())
     # The exporter's shapes have a name of their own for the batch wherever it lost track of it.
     model.graph.ClearField("value_info")
     return model
 
 
-def _with_node_layers(module: nn.Module) -> nn.Module:
-    """`module` with each layer of the contract replaced, also where it is used twice."""
+@contextmanager
+def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[list[Any]]:
+    """While it is entered, the exporter's traces have numbers for sizes (see `sizes`).
+
+    Gives a list to which the operation is added that the exporter fails at. Two functions of the
+    exporter are wrapped for it, which is not public: requirements.txt pins PyTorch.
+    """
+    make_graph, write_node = utils._create_jit_graph, utils._run_symbolic_function
+    failed: list[Any] = []
+
+    def make_settled_graph(model: Any, args: Any) -> Any:
+        with Decompositions():
+            other, *_ = make_graph(model, (torch.zeros(sizes.BATCHES[1], *input_size),))
+            graph, *rest = make_graph(model, args)
+        refusals.check_trace(graph)
+        sizes.settle(graph, other)
+        return (graph, *rest)
+
+    def write_known_node(graph: Any, block: Any, node: Any, inputs: Any, *rest: Any) -> Any:
+        for value, traced in zip(inputs, node.inputs(), strict=True):
+            sizes.tell(value, traced)
+        try:
+            return write_node(graph, block, node, inputs, *rest)
+        except Exception:
+            failed.append(node)
+            raise
+
+    logs = torch._C._jit_is_onnx_log_enabled()
+    torch._C._jit_set_onnx_log_enabled(False)
+    utils._create_jit_graph, utils._run_symbolic_function = make_settled_graph, write_known_node
+    try:
+        yield failed
+    finally:
+        utils._create_jit_graph, utils._run_symbolic_function = make_graph, write_node
+        torch._C._jit_set_onnx_log_enabled(logs)
+
+
+def _with_node_layers(module: nn.Module) -> tuple[nn.Module, bool]:
+    """`module` with each layer of the contract replaced, also where it is used twice; and whether
+    there was one."""
     replaced: dict[nn.Module, _NodeLayer] = {}
     for name, layer in list(module.named_modules(remove_duplicate=False)):
         if not isinstance(layer, (ShiftConv2d, AdderConv2d)):
@@ -177,14 +233,14 @@ def _with_node_layers(module: nn.Module) -> nn.Module:
         if layer not in replaced:
             replaced[layer] = _node_layer(name, layer)
         if layer is module:
-            return replaced[layer]
+            return replaced[layer], True
         parent, _, child = name.rpartition(".")
         setattr(module.get_submodule(parent), child, replaced[layer])
-    return module
+    return module, bool(replaced)
 
 
 def _node_layer(name: str, layer: ShiftConv2d | AdderConv2d) -> _NodeLayer:
     try:
         return _NodeLayer(layer)
     except ValueError as error:
-        raise ValueError(f"{name or type(layer).__name__}: {error}") from error
+        raise ExportError(f"{title(name, layer)}: {error}") from error
