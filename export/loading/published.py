@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -49,26 +49,36 @@ def _module(build: Any) -> Any:
 
 def _of_spec(spec: Any) -> Facts:
     """Of a `Spec`, of anything with its attributes, or of a dictionary of them."""
-    get = spec.get if isinstance(spec, Mapping) else lambda name: getattr(spec, name, None)
-    if spec is None or isinstance(spec, type) or get("input_size") is None:
+    if isinstance(spec, type) or _entry(spec, "input_size") is None:
         return {}
-    return {name: get(name) for name in FIELDS if get(name) is not None}
+    return _entries(spec, FIELDS)
 
 
 def _of_timm(config: Any) -> Facts:
     """Of a `pretrained_cfg`, a dictionary in older versions and a PretrainedCfg in newer ones."""
-    get = config.get if isinstance(config, Mapping) else lambda name: getattr(config, name, None)
-    if config is None or get("input_size") is None:
+    if _entry(config, "input_size") is None:
         return {}
-    facts = {name: get(name) for name in ("input_size", "mean", "std") if get(name) is not None}
-    if get("crop_pct"):
+    facts = _entries(config, ("input_size", "mean", "std"))
+    crop = _entry(config, "crop_pct")
+    if crop:
         # The shorter side is scaled so that the crop is this part of it.
-        facts["resize"] = int(get("input_size")[1] / get("crop_pct"))
-    if get("label_names"):
-        facts["labels"] = tuple(get("label_names"))
-    elif get("num_classes") == _IMAGENET_CLASSES:
+        facts["resize"] = int(facts["input_size"][1] / crop)
+    names = _entry(config, "label_names")
+    if names:
+        facts["labels"] = tuple(names)
+    elif _entry(config, "num_classes") == _IMAGENET_CLASSES:
         facts["labels"] = labels.imagenet()
     return facts
+
+
+def _entry(owner: Any, name: str) -> Any:
+    """The entry `name` of a dictionary, or the attribute; None where there is none."""
+    return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
+
+
+def _entries(owner: Any, wanted: Sequence[str]) -> Facts:
+    found = {name: _entry(owner, name) for name in wanted}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _torchvision_weights(build: Any, arguments: Mapping[str, Any]) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import onnx
 from onnx import helper
 
 from export.loading.spec import CompleteSpec
 from export.onnx_export.graph import CONTRACT_VERSION, is_custom
+from export.recognition import FixedPoint
 
 PREFIX = "shiftadd."
 PRODUCER = "shiftadd"
@@ -16,12 +18,17 @@ FIXED_POINT = "fixed_point"
 """Of a file that keeps the rounding of inputs to fixed point; others lack it."""
 
 
+def fixed_point_of(properties: Mapping[str, str]) -> FixedPoint:
+    """What became of the rounding of inputs when the file with this metadata was exported."""
+    return "keep" if properties.get(PREFIX + FIXED_POINT) == "keep" else "drop"
+
+
 def describe(
     model: onnx.ModelProto,
     spec: CompleteSpec,
     target: str,
     checkpoint_sha256: str,
-    fixed_point: str = "drop",
+    fixed_point: FixedPoint = "drop",
 ) -> onnx.ModelProto:
     """The model with the metadata the runtime reads: pre-processing, labels, contract, origin."""
     operators = sorted({node.op_type for node in model.graph.node if is_custom(node)})

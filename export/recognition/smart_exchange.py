@@ -63,22 +63,26 @@ def _of_factors(layer: nn.Module) -> nn.Module:
 
 def _convolution(layer: nn.Module, weight: Tensor) -> nn.Module:
     bias, groups = bias_of(layer), number(layer, ("groups",), 1)
-    window = {name: pair(layer, name, default) for name, default in _WINDOW.items()}
+    stride, padding, dilation = (
+        pair(layer, name, default)
+        for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+    )
     if _all_powers(weight):
-        return shift_conv(weight, bias, groups=groups, **window)
+        return shift_conv(
+            weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
+        )
     ours = nn.Conv2d(
         weight.shape[1] * groups,
         weight.shape[0],
         (weight.shape[2], weight.shape[3]),
-        groups=groups,
-        bias=bias is not None,
-        **window,
+        stride,
+        padding,
+        dilation,
+        groups,
+        bias is not None,
     )
     _fill(ours, weight, bias)
     return ours
-
-
-_WINDOW = {"stride": 1, "padding": 0, "dilation": 1}
 
 
 def _all_powers(weight: Tensor) -> bool:

@@ -14,8 +14,7 @@ from calibration.comparison.backend import BackendFactory, Float32, Runner
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from export.onnx_export.check import check_model
 from export.onnx_export.graph import attribute, is_custom, set_attribute
-from export.onnx_export.metadata import FIXED_POINT, PREFIX
-from export.recognition import FixedPoint
+from export.onnx_export.metadata import fixed_point_of
 from runtime.core import metadata as model_metadata
 from runtime.core.errors import ModelError, one_line
 from runtime.core.onnx_header import read_metadata
@@ -64,7 +63,7 @@ class ExportedModel:
         try:
             properties = read_metadata(str(path))
             self.metadata = model_metadata.parse(properties)
-            self.fixed_point = _fixed_point(properties)
+            self.fixed_point = fixed_point_of(properties)
             content = path.read_bytes()
             self.sha256 = hashlib.sha256(content).hexdigest()
             model = onnx.load_from_string(content)
@@ -91,10 +90,6 @@ class ExportedModel:
             return runner(images)
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
-
-
-def _fixed_point(properties: Mapping[str, str]) -> FixedPoint:
-    return "keep" if properties.get(PREFIX + FIXED_POINT) == "keep" else "drop"
 
 
 def _check_contract(model: onnx.ModelProto) -> None:

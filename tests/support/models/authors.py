@@ -61,6 +61,9 @@ class adder2d(nn.Module):  # noqa: N801 - AdderNet's own spelling
 class QuantMeasure(nn.Module):
     """The running range over which ShiftAddNet's adders quantize their input."""
 
+    running_zero_point: Tensor
+    running_range: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("running_zero_point", torch.full((1, 1, 1, 1), -3.0))
@@ -77,6 +80,8 @@ class Adder2D(nn.Module):
     The second has a mask always, groups that it ignores, and limits its weights to 1 before it
     quantizes. Its kernel is a CUDA extension: `runs=False` has the forward fail as it does then.
     """
+
+    adder_mask: Tensor
 
     def __init__(
         self,
@@ -211,7 +216,7 @@ class Conv2dShift(_Window):
 
     def __init__(
         self,
-        *sizes: int,
+        *sizes: Any,
         weight_bits: int = 5,
         threshold: float | None = None,
         quant_bits: int = 16,
@@ -234,7 +239,7 @@ class Conv2dShiftQ(_Window):
     """DeepShift's Q convolution: `limited=False` is its first version, with weights above 1."""
 
     def __init__(
-        self, *sizes: int, weight_bits: int = 5, limited: bool = True, **window: Any
+        self, *sizes: Any, weight_bits: int = 5, limited: bool = True, **window: Any
     ) -> None:
         super().__init__(*sizes, **window)
         if limited:
@@ -296,8 +301,8 @@ class SEConv2d(_Window):
     `powers` draws its weights as powers of two, as it does before training.
     """
 
-    def __init__(self, *sizes: int, powers: bool = False, **window: Any) -> None:
-        super().__init__(*sizes, bias=False, **window)
+    def __init__(self, *sizes: Any, powers: bool = False, **window: Any) -> None:
+        super().__init__(*sizes, **{"bias": False, **window})
         self.threshold, self.sign_threshold = 5e-3, 0.5
         drawn = torch.randint(-7, 1, self.shape).float()
         sign = torch.randint(-1, 2, self.shape).float()
@@ -312,6 +317,8 @@ class SEConv2d(_Window):
 
 class SELinear(nn.Module):
     """ShiftAddNet's: a weight that is the product of two small matrices a row."""
+
+    mask: Tensor
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
