@@ -77,22 +77,22 @@ def shift_add(channels: int, planes: int, k: int, stride: int, padding: int) -> 
     return nn.Sequential(shift, Adder2D(planes, planes, 1))
 
 
-def addernet_resnet20() -> nn.Module:
-    return ResNet20(adder2d, nn.Linear)
+def addernet(blocks: int = 3) -> nn.Module:
+    return ResNet20(adder2d, nn.Linear, blocks)
 
 
-def deepshift_ps(bits: int) -> nn.Module:
-    return ResNet20(partial(Conv2dShift, weight_bits=bits), partial(LinearShift, weight_bits=bits))
+def deepshift_ps(bits: int, blocks: int = 3) -> nn.Module:
+    conv, linear = partial(Conv2dShift, weight_bits=bits), partial(LinearShift, weight_bits=bits)
+    return ResNet20(conv, linear, blocks)
 
 
-def deepshift_q(bits: int) -> nn.Module:
-    return ResNet20(
-        partial(Conv2dShiftQ, weight_bits=bits), partial(LinearShiftQ, weight_bits=bits)
-    )
+def deepshift_q(bits: int, blocks: int = 3) -> nn.Module:
+    conv, linear = partial(Conv2dShiftQ, weight_bits=bits), partial(LinearShiftQ, weight_bits=bits)
+    return ResNet20(conv, linear, blocks)
 
 
-def shiftaddnet_resnet20() -> nn.Module:
-    return ResNet20(shift_add, nn.Linear)
+def shiftaddnet(blocks: int = 3) -> nn.Module:
+    return ResNet20(shift_add, nn.Linear, blocks)
 
 
 def _shift(channels: int, planes: int, k: int = 1, stride: int = 1, groups: int = 1) -> nn.Module:
