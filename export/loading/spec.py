@@ -74,7 +74,7 @@ def complete(spec: SpecLike, module: nn.Module) -> CompleteSpec:
     Raises ValueError, in one line, for what the runtime would refuse, and for a network whose
     output is not one tensor of logits [N, classes].
     """
-    size = _input_size(spec)
+    size = input_size_of(spec)
     classes = count_classes(module, size)
     if spec.labels is not None and len(spec.labels) != classes:
         raise ValueError(f"{len(spec.labels)} labels for {classes} outputs of the network")
@@ -86,7 +86,7 @@ def checked_entries(spec: SpecLike, unnamed: tuple[str, ...] = ()) -> CompleteSp
 
     Raises ValueError, in one line, for what the runtime would refuse.
     """
-    size = _input_size(spec)
+    size = input_size_of(spec)
     entries = CompleteSpec(
         name=str(spec.name),
         input_size=size,
@@ -153,11 +153,11 @@ def _run(module: nn.Module, images: Tensor) -> Any:
             return module.eval()(images)
     # What a network raises for an input that does not suit it is its author's choice.
     except Exception as error:
-        message = " ".join(str(error).split())
-        raise ValueError(
-            f"the network does not run on an input of {_dimensions(images.shape)}: "
-            f"{type(error).__name__}: {message[:300]}"
-        ) from error
+        # Not at the top: training imports this without the exporter.
+        from export.onnx_export.refusals import explain
+
+        size = "x".join(str(extent) for extent in images.shape[1:])
+        raise ValueError(f"on an input of {size}: {explain(error, module, [])}") from error
     finally:
         for changed in training:
             changed.training = True
@@ -168,11 +168,8 @@ def _are_probabilities(output: Tensor) -> bool:
     return bool((output >= 0).all() and (sums - 1).abs().max() < 1e-5)
 
 
-def _dimensions(shape: Sequence[int]) -> str:
-    return "x".join(str(extent) for extent in shape)
-
-
-def _input_size(spec: SpecLike) -> tuple[int, int, int]:
+def input_size_of(spec: SpecLike) -> tuple[int, int, int]:
+    """(channels, height, width) as Python's integers; ValueError for anything else."""
     size = [_python(value) for value in spec.input_size]
     if len(size) != 3 or not all(isinstance(v, int) and v > 0 for v in size):
         raise ValueError(f"the input size is {tuple(size)}: (channels, height, width) is expected")

@@ -9,6 +9,9 @@ from onnx.reference import ReferenceEvaluator
 
 from export.onnx_export.graph import Array, Editor
 
+_UNKNOWN = -1
+"""Stands for the batch in a shape: a size is never negative."""
+
 
 def evaluate(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with every standard node that depends on constants alone replaced by its value,
@@ -62,3 +65,42 @@ def without_unread(model: onnx.ModelProto) -> onnx.ModelProto:
         if not any(editor.readers(name) or editor.is_output(name) for name in node.output):
             editor.drop(node)
     return editor.finish()
+
+
+def evaluate_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Extents that are read from a Shape and are known, as constants."""
+    editor = Editor(model)
+    shaped = {
+        value.name: [
+            dim.dim_value if dim.HasField("dim_value") else _UNKNOWN
+            for dim in value.type.tensor_type.shape.dim
+        ]
+        for value in [*model.graph.input, *model.graph.value_info]
+        if value.type.tensor_type.HasField("shape")
+    }
+    for node in editor.nodes:
+        extents = _extents(editor, model, node, shaped)
+        if extents is not None and _UNKNOWN not in extents:
+            editor.drop(node)
+            del editor.producers[node.output[0]]
+            editor.add_constant(node.output[0], extents)
+    return without_unread(editor.finish())
+
+
+def _extents(
+    editor: Editor, model: onnx.ModelProto, node: onnx.NodeProto, shaped: dict[str, list[int]]
+) -> Array | None:
+    """What a Shape, or a Gather or Slice behind one, gives; None for any other node."""
+    if node.op_type == "Shape" and node.input[0] in shaped:
+        return np.array(shaped[node.input[0]], np.int64)
+    shape = editor.producer(node.input[0], "Shape") if node.input else None
+    if node.op_type not in ("Gather", "Slice") or shape is None or shape.input[0] not in shaped:
+        return None
+    feeds = {node.input[0]: np.array(shaped[shape.input[0]], np.int64)}
+    for name in node.input[1:]:
+        parameter = editor.constant(name)
+        if parameter is None:
+            return None
+        feeds[name] = parameter
+    (extents,) = run(model, [node], feeds, [node.output[0]])
+    return extents

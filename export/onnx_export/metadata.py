@@ -15,7 +15,9 @@ from export.recognition import FixedPoint
 PREFIX = "shiftadd."
 PRODUCER = "shiftadd"
 FIXED_POINT = "fixed_point"
-"""Of a file that keeps the rounding of inputs to fixed point; others lack it."""
+"""The entry of a file that keeps the rounding of inputs to fixed point; others lack it."""
+UNCHECKED = "unchecked"
+"""The entry of a file that nobody compared with its network; others lack it."""
 
 
 def fixed_point_of(properties: Mapping[str, str]) -> FixedPoint:
@@ -29,6 +31,7 @@ def describe(
     target: str,
     checkpoint_sha256: str,
     fixed_point: FixedPoint = "drop",
+    checked: bool = True,
 ) -> onnx.ModelProto:
     """The model with the metadata the runtime reads: pre-processing, labels, contract, origin."""
     operators = sorted({node.op_type for node in model.graph.node if is_custom(node)})
@@ -46,6 +49,8 @@ def describe(
     }
     if fixed_point != "drop":
         entries[FIXED_POINT] = fixed_point
+    if not checked:
+        entries[UNCHECKED] = "the outputs were not compared with the network's"
     result = onnx.ModelProto()
     result.CopyFrom(model)
     result.producer_name = PRODUCER

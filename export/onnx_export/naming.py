@@ -57,6 +57,18 @@ def name_layers(model: onnx.ModelProto, modules: Collection[str]) -> onnx.ModelP
     return editor.finish()
 
 
+def name_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with "output_1" and so on as the names of what it returns besides the logits."""
+    editor = Editor(model)
+    for index, output in enumerate(editor.graph.output[1:], start=1):
+        old, new = output.name, f"output_{index}"
+        for node in editor.nodes:
+            for names in (node.input, node.output):
+                names[:] = [new if name == old else name for name in names]
+        output.name = new
+    return editor.finish()
+
+
 def name_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with each layer's initializers its own, named after its node."""
     editor = Editor(model)

@@ -29,11 +29,11 @@ Shape = list[int]
 BATCHES = (2, 3)
 """Of the two traces. Not 1: broadcasting and `squeeze` treat an extent of 1 as they do no other."""
 
-_RESHAPES = frozenset(
-    f"aten::{name}"
-    for name in "view reshape _unsafe_view view_as reshape_as flatten unflatten squeeze".split()
+_RESHAPES = (
+    *("aten::view", "aten::reshape", "aten::_unsafe_view", "aten::view_as", "aten::reshape_as"),
+    *("aten::flatten", "aten::unflatten", "aten::squeeze"),
 )
-_SPLITS = frozenset({"aten::chunk", "aten::unsafe_chunk", "aten::tensor_split"})
+_SPLITS = ("aten::chunk", "aten::unsafe_chunk", "aten::tensor_split")
 _REST = -1
 """In the shape that a reshape is given: what the other extents leave over."""
 
@@ -58,9 +58,9 @@ def settle(graph: Any, other: Any) -> None:
             step.settle_expand()
         elif kind in _SPLITS:
             step.settle_split()
-        elif kind == "prim::Constant" and node.hasAttribute("value"):
-            step.settle_constant()
     for node, twin in zip(nodes, twins, strict=True):
+        if node.kind() == "prim::Constant" and node.hasAttribute("value"):
+            _Step(graph, node, twin).settle_constant()
         _forget_batch(node, twin)
     # The exporter removes nodes next, and nothing may point at one of them then.
     graph.setInsertPoint(graph.return_node())
@@ -116,8 +116,13 @@ class _Step:
         if len(inputs) == 1 and self.node.kind() == "aten::numel" and first == second:
             self._replace(self._constant(torch.Size(first).numel()))
         axis = _integer(inputs[1]) if len(inputs) == 2 else None
-        if axis is not None and first[axis] == second[axis]:
+        if axis is None:
+            return
+        if first[axis] == second[axis]:
             self._replace(self._constant(first[axis]))
+        elif inputs[0].node().kind() == "prim::Constant":
+            # Of `x.data`, which the tracer takes for a constant.
+            self._replace(self._affine(first[axis], second[axis], as_tensor=False))
 
     def settle_reshape(self) -> None:
         """As a reshape by numbers, with -1 for the batch or what it was merged into."""
@@ -153,6 +158,8 @@ class _Step:
 
     def settle_constant(self) -> None:
         """A number that was the batch's size, and lost its trace as an int, is read again."""
+        if not self._is_read():
+            return
         kind = self.node.kindOf("value")
         first, second = (getattr(n, kind)("value") for n in (self.node, self.twin))
         if kind == "t":
@@ -174,6 +181,12 @@ class _Step:
             "size of the batch, outside of PyTorch's operators: make it of tensors, or keep it as "
             "a buffer"
         )
+
+    def _is_read(self) -> bool:
+        """Whether anybody reads the constant whose own output is read: what was replaced is still
+        there."""
+        readers = [use.user for use in self.node.output().uses()]
+        return any(list(made.uses()) for reader in readers for made in reader.outputs())
 
     def _affine(self, first: int, second: int, as_tensor: bool) -> Value:
         """first + (second - first) * (N - BATCHES[0]), N being the batch of the network's input."""

@@ -10,9 +10,6 @@ from export.onnx_export import constants, naming, shapes
 from export.onnx_export.cleanup import clean_up
 from export.onnx_export.graph import DOMAIN, Editor, attribute
 
-_UNKNOWN = -1
-"""Stands for the batch in a shape: a size is never negative."""
-
 
 def inline(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with every function inlined: a ShiftConv becomes a Conv with float weights.
@@ -27,7 +24,7 @@ def inline(model: onnx.ModelProto) -> onnx.ModelProto:
     inlined.opset_import.extend(kept)
     # The second round knows the shapes that only the constants of the first tell.
     for _ in range(2):
-        inlined = constants.evaluate(_evaluate_shapes(shapes.annotate(inlined)))
+        inlined = constants.evaluate(constants.evaluate_shapes(shapes.annotate(inlined)))
     return shapes.infer(naming.name_weights(_drop_identity_convolutions(inlined)))
 
 
@@ -49,36 +46,6 @@ def _name_nodes(model: onnx.ModelProto, names: dict[str, str]) -> onnx.ModelProt
         if not node.name:
             node.name = names.get(node.output[0], node.output[0])
     return editor.finish()
-
-
-def _evaluate_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Extents that are read from a Shape and are known, as constants."""
-    editor = Editor(model)
-    shaped = {
-        value.name: [
-            dim.dim_value if dim.HasField("dim_value") else _UNKNOWN
-            for dim in value.type.tensor_type.shape.dim
-        ]
-        for value in [*model.graph.input, *model.graph.value_info]
-        if value.type.tensor_type.HasField("shape")
-    }
-    for node in editor.nodes:
-        shape = editor.producer(node.input[0], "Shape") if node.input else None
-        if node.op_type not in ("Gather", "Slice") or shape is None:
-            continue
-        parameters = [editor.constant(name) for name in node.input[1:]]
-        if shape.input[0] not in shaped or any(value is None for value in parameters):
-            continue
-        values = [np.array(shaped[shape.input[0]], np.int64), *parameters]
-        feeds = {
-            name: value for name, value in zip(node.input, values, strict=True) if value is not None
-        }
-        (extents,) = constants.run(model, [node], feeds, [node.output[0]])
-        if _UNKNOWN not in extents:
-            editor.drop(node)
-            del editor.producers[node.output[0]]
-            editor.add_constant(node.output[0], extents)
-    return constants.without_unread(editor.finish())
 
 
 def _drop_identity_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 from torch.onnx._internal.torchscript_exporter import utils
-from torch.onnx.utils import register_custom_op_symbolic
+from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
 from export.errors import ExportError
 from export.onnx_export import codec, refusals, sizes
@@ -76,7 +76,7 @@ def _symbolic(
     )
     # As the trace has it: the exporter's own inference may have lost the shape on the way.
     traced = next(g.original_node.inputs()).type()
-    batch, _, height, width = traced.varyingSizes()
+    batch, _, height, width = traced.varyingSizes() or x.type().varyingSizes()
     window = Window(
         (kernel_shape[0], kernel_shape[1]),
         (strides[0], strides[1]),
@@ -84,8 +84,27 @@ def _symbolic(
         (dilations[0], dilations[1]),
     )
     shape = [batch, *scale.type().sizes(), *window.output_size(height, width)]
-    out.setType(traced.with_sizes(shape))
+    out.setType(x.type().with_sizes(shape))
     return out
+
+
+def _expand(g: Any, x: Any, size: Any, _implicit: Any) -> Any:
+    """As the exporter's own, without its nodes that look for a -1 ("as it is") when the file runs:
+    where such an extent stands is known, and an Expand leaves an extent alone for a 1."""
+    extents = symbolic_helper._maybe_get_const(size, "is")
+    if not symbolic_helper._is_value(extents):
+        parts = [g.op("Constant", value_t=torch.tensor([max(extent, 1)])) for extent in extents]
+    else:
+        values = symbolic_helper._unpack_list(size)
+        parts = [_extent(g, value) for value in values]
+    return g.op("Expand", x, g.op("Concat", *parts, axis_i=0))
+
+
+def _extent(g: Any, value: Any) -> Any:
+    constant = symbolic_helper._maybe_get_const(value, "i")
+    if isinstance(constant, int):
+        return g.op("Constant", value_t=torch.tensor([max(constant, 1)]))
+    return symbolic_helper._unsqueeze_helper(g, value, [0])
 
 
 _LIBRARY.impl("layer", _layer, "CompositeExplicitAutograd")
@@ -197,6 +216,8 @@ def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[li
     failed: list[Any] = []
 
     def make_settled_graph(model: Any, args: Any) -> Any:
+        # The exporter switches its log on, which is where it prints its graph for an error.
+        torch._C._jit_set_onnx_log_enabled(False)
         with Decompositions():
             other, *_ = make_graph(model, (torch.zeros(sizes.BATCHES[1], *input_size),))
             graph, *rest = make_graph(model, args)
@@ -213,14 +234,13 @@ def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[li
             failed.append(node)
             raise
 
-    logs = torch._C._jit_is_onnx_log_enabled()
-    torch._C._jit_set_onnx_log_enabled(False)
     utils._create_jit_graph, utils._run_symbolic_function = make_settled_graph, write_known_node
+    register_custom_op_symbolic("aten::expand", _expand, OPSET)
     try:
         yield failed
     finally:
+        unregister_custom_op_symbolic("aten::expand", OPSET)
         utils._create_jit_graph, utils._run_symbolic_function = make_graph, write_node
-        torch._C._jit_set_onnx_log_enabled(logs)
 
 
 def _with_node_layers(module: nn.Module) -> tuple[nn.Module, bool]:
