@@ -50,14 +50,15 @@ def _by_name(expected: State, state: State, path: Path) -> State | None:
     needed = _needed(expected)
     if not needed or needed <= state.keys():
         return state
+    found = _without_prefix(needed, state, path) or _without_own_prefix(needed, state)
+    if found is not None:
+        return found
     plain = {_without_wrappers(key): value for key, value in state.items()}
-    if len(plain) == len(state) and needed <= plain.keys():
+    if len(plain) != len(state):
+        return None
+    if needed <= plain.keys():
         return plain
-    for names in (state, plain):
-        found = _without_prefix(needed, names, path) or _without_own_prefix(needed, names)
-        if found is not None:
-            return found
-    return None
+    return _without_prefix(needed, plain, path) or _without_own_prefix(needed, plain)
 
 
 def _without_wrappers(key: str) -> str:

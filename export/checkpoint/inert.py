@@ -39,6 +39,10 @@ class Inert:
         self.state: Any
         self.items: dict[Any, Any]
 
+    def __call__(self, *_: Any, **__: Any) -> Inert:
+        """What is looked up in an unknown object and called stays as unknown."""
+        return Inert()
+
     def __setstate__(self, state: Any) -> None:
         self.state = state
 

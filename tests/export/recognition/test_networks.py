@@ -103,9 +103,7 @@ def test_with_fixed_point_kept_the_file_gives_what_the_authors_layers_give(
 
 
 @pytest.mark.parametrize("target", ["portable", "standard"])
-def test_the_other_targets_take_the_authors_layers(
-    target: str, rng: np.random.Generator
-) -> None:
+def test_the_other_targets_take_the_authors_layers(target: str, rng: np.random.Generator) -> None:
     network = networks.settle(networks.GhostShiftAddNet("shufflenetv2_cpu"), SIZE, 4)
     model = export_model(network, Spec(SIZE), target, fixed_point="keep")  # type: ignore[arg-type]
     x = images(rng)[:1]
