@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from calibration.comparison.backend import BackendFactory, Float32, Runner
+from calibration.comparison.deviation import FIXED_POINT, FLOAT32, Tolerances
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from export.onnx_export.check import check_model
 from export.onnx_export.graph import attribute, is_custom, set_attribute
@@ -76,6 +77,12 @@ class ExportedModel:
             raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """What the engine is allowed; more where the file rounds to fixed point in float32."""
+        kept = self.fixed_point == "keep" and self.backend.tolerances == FLOAT32
+        return FIXED_POINT if kept else self.backend.tolerances
 
     def run(self, images: Float32) -> Float32:
         """Logits [N, classes] of [N, C, H, W], by the file as it is."""

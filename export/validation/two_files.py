@@ -77,7 +77,7 @@ def compare_files(
         [LayerDifference(layer) for layer in common],
         [layer.name for layer in ours.layers if layer.name not in named],
         [name for name in named if name not in here],
-        ours.backend.tolerances,
+        ours.tolerances,
     )
     for images in inputs.values():
         for first in range(0, len(images), _BATCH):
