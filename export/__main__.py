@@ -39,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = opened.spec.name
     try:
         model = export_model(
-            opened.network, opened.spec, options.target, opened.sha256, options.fixed_point
+            opened.network,
+            opened.spec,
+            options.target,
+            opened.sha256,
+            options.fixed_point,
+            check=not options.no_check,
         )
     except ValueError as error:
         raise ShiftAddError(f"cannot export {name}: {error}") from error
@@ -80,6 +85,11 @@ def _parser() -> Parser:
         help="jetson-nano: custom operators with fused activations, for the operator library and "
         "TensorRT; portable: custom operators with ONNX function bodies, which run without the "
         "library too; standard: standard operators only, for converters (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not run the exported network and compare it with PyTorch's; its file says so",
     )
     parser.add_argument(
         "--out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import onnx
@@ -74,9 +75,10 @@ def export_model(
         module, _ = swap_layers(module, fixed_point)
         size = input_size_of(spec)
         network = refusals.copy_of(module)
+        layers = symbolic.node_layers(network)
         runs = proof.observe(network, size) if check else []
         entries = settle(spec, network)
-        model = _write(network, size, target)
+        model = _write(network, layers, size, target)
         model = metadata.describe(model, entries, target, checkpoint_sha256, fixed_point, check)
         onnx.checker.check_model(model, full_check=True)
     except ExportError:
@@ -90,10 +92,15 @@ def export_model(
     return model
 
 
-def _write(network: nn.Module, size: tuple[int, int, int], target: Target) -> onnx.ModelProto:
-    """The passes in their order; `network` has its layers replaced on the way."""
+def _write(
+    network: nn.Module,
+    layers: Mapping[str, nn.Module],
+    size: tuple[int, int, int],
+    target: Target,
+) -> onnx.ModelProto:
+    """The passes in their order; `network` has `layers` put in on the way."""
     modules = dict(network.named_modules()).keys()
-    model = symbolic.trace(network, size)
+    model = symbolic.trace(network, layers, size)
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), modules)
     model = constants.evaluate(naming.name_outputs(model))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -158,17 +158,19 @@ class _NodeLayer(nn.Module):
         return out
 
 
-def trace(module: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProto:
-    """`module` as the exporter writes it: opset 13, custom nodes unfused, BatchNorms still there.
+def trace(
+    network: nn.Module, layers: Mapping[str, nn.Module], input_size: tuple[int, int, int]
+) -> onnx.ModelProto:
+    """`network` as the exporter writes it: opset 13, custom nodes unfused, BatchNorms still there.
 
     Args:
-        module: [N, C, H, W] float32 to [N, classes], on the CPU and in eval mode; its layers of
-            the contract are replaced.
+        network: [N, C, H, W] float32 to [N, classes], on the CPU and in eval mode.
+        layers: by `node_layers`, which replace the network's own.
         input_size: (C, H, W).
 
     Raises ExportError, naming the layer, for what cannot be written.
     """
-    module, has_layers = _with_node_layers(module)
+    module = _replace(network, layers)
     buffer: Any = io.BytesIO()
     with warnings.catch_warnings(), _settled(module, input_size) as failed:
         # The exporter that takes symbolic functions for operators is the older one, on purpose:
@@ -189,7 +191,7 @@ def trace(module: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProt
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
-                custom_opsets={DOMAIN: CONTRACT_VERSION} if has_layers else None,
+                custom_opsets={DOMAIN: CONTRACT_VERSION} if layers else None,
                 # The exporter would fold BatchNorms in float32; a pass of our own does it in
                 # float64.
                 training=torch.onnx.TrainingMode.PRESERVE,
@@ -243,20 +245,28 @@ def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[li
         utils._create_jit_graph, utils._run_symbolic_function = make_graph, write_node
 
 
-def _with_node_layers(module: nn.Module) -> tuple[nn.Module, bool]:
-    """`module` with each layer of the contract replaced, also where it is used twice; and whether
-    there was one."""
-    replaced: dict[nn.Module, _NodeLayer] = {}
-    for name, layer in list(module.named_modules(remove_duplicate=False)):
-        if not isinstance(layer, (ShiftConv2d, AdderConv2d)):
-            continue
-        if layer not in replaced:
-            replaced[layer] = _node_layer(name, layer)
-        if layer is module:
-            return replaced[layer], True
-        parent, _, child = name.rpartition(".")
-        setattr(module.get_submodule(parent), child, replaced[layer])
-    return module, bool(replaced)
+def node_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """What stands for each layer of the contract, by its path; one that is used twice has two.
+
+    Raises ExportError, naming the layer, for weights that no code holds.
+    """
+    made: dict[nn.Module, nn.Module] = {}
+    paths: dict[str, nn.Module] = {}
+    for path, layer in network.named_modules(remove_duplicate=False):
+        if isinstance(layer, (ShiftConv2d, AdderConv2d)):
+            if layer not in made:
+                made[layer] = _node_layer(path, layer)
+            paths[path] = made[layer]
+    return paths
+
+
+def _replace(network: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
+    for path, layer in layers.items():
+        if not path:
+            return layer
+        parent, _, child = path.rpartition(".")
+        setattr(network.get_submodule(parent), child, layer)
+    return network
 
 
 def _node_layer(name: str, layer: ShiftConv2d | AdderConv2d) -> _NodeLayer:

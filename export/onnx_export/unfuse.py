@@ -17,7 +17,7 @@ def split_activations(model: onnx.ModelProto) -> onnx.ModelProto:
         nodes.append(node)
         activation = attribute(node, "activation", "none") if is_custom(node) else "none"
         if activation != "none":
-            out, sums = node.output[0], f"{node.output[0]}/before_activation"
+            out, sums = node.output[0], f"{node.output[0]}/sums"
             node.output[0] = sums
             set_attribute(node, "activation", "none")
             nodes.extend(_standard_nodes(editor, activation, sums, out))
