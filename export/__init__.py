@@ -4,14 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from export.loading.spec import Spec as Spec
     from export.onnx_export.model import export_model as export_model
     from export.onnx_export.writer import save as save
+    from export.spec import Spec as Spec
 
 __all__ = ["Spec", "export_model", "save"]
 
 _PLACES = {
-    "Spec": "export.loading.spec",
+    "Spec": "export.spec",
     "export_model": "export.onnx_export.model",
     "save": "export.onnx_export.writer",
 }

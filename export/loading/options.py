@@ -10,13 +10,15 @@ from typing import Any
 
 from torch import nn
 
+from export import labels
 from export.checkpoint import load_network
-from export.loading import arguments, labels
+from export.loading import arguments
 from export.loading.published import FIELDS, published
 from export.loading.resolve import FORMS, Source, check_name, resolve
-from export.loading.spec import CompleteSpec, Spec, complete, count_classes
 from export.models import MODELS
+from export.onnx_export.refusals import explain
 from export.recognition import FIXED_POINT, FixedPoint, Swap, swap_layers
+from export.spec import CompleteSpec, Spec, complete
 from runtime.core.errors import ShiftAddError, one_line
 
 
@@ -120,12 +122,23 @@ def open_model(
     try:
         network, swaps = swap_layers(original, fixed_point)
         spec, origins = _spec(options, source, network, original)
-        whole = complete(spec, network)
+        whole = _complete(spec, network)
     except ValueError as error:
         raise ShiftAddError(f"cannot use {source.name}: {one_line(error)}") from error
     plain = source.registered is not None and not _given(options)
     chosen = [] if plain else list(_shown(whole, origins))
     return OpenedModel(source, network, original, sha256, whole, swaps, chosen)
+
+
+def _complete(spec: Spec, network: nn.Module) -> CompleteSpec:
+    try:
+        return complete(spec, network)
+    except ValueError:
+        raise
+    # What a network raises for an input that does not suit it is its author's choice.
+    except Exception as error:
+        size = "x".join(str(extent) for extent in spec.input_size)
+        raise ValueError(f"on an input of {size}: {explain(error, network, [])}") from error
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -167,8 +180,8 @@ def _drop_labels_of_others(
 ) -> None:
     """What a source says of its classes is of the network as it was published: one that was made
     with another number of outputs has others."""
-    size = tuple(int(extent) for extent in found["input_size"])
-    if len(size) == 3 and count_classes(network, size) != len(found["labels"]):
+    unnamed = Spec(found["input_size"], **{k: found[k] for k in ("mean", "std") if k in found})
+    if len(_complete(unnamed, network).labels) != len(found["labels"]):
         del found["labels"]
         origins["labels"] = ""
 

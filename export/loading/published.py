@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from export.loading import labels
+from export import labels
 
 Facts = dict[str, Any]
 """Entries of a `Spec` by name; what is not known is left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from export.loading import labels
+from export import labels
 
 
 @dataclass(frozen=True)

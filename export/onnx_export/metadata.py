@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
-from export.loading.spec import CompleteSpec
 from export.onnx_export.graph import CONTRACT_VERSION, is_custom
 from export.recognition import FixedPoint
+from export.spec import CompleteSpec
 
 PREFIX = "shiftadd."
 PRODUCER = "shiftadd"

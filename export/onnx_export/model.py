@@ -9,7 +9,6 @@ import onnx
 from torch import nn
 
 from export.errors import ExportError
-from export.loading.spec import SpecLike, input_size_of, settle
 from export.onnx_export import (
     check as contract,
 )
@@ -29,6 +28,7 @@ from export.onnx_export import (
     tensorrt82,
 )
 from export.recognition import FIXED_POINT, FixedPoint, swap_layers
+from export.spec import SpecLike, input_size_of, settle
 from runtime.core.errors import reason
 
 Target = Literal["jetson-nano", "portable", "standard"]

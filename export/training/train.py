@@ -29,12 +29,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from export import labels
 from export.checkpoint import load_network
-from export.loading import labels
 from export.loading.options import add_model, add_spec, open_model
 from export.loading.resolve import Source
-from export.loading.spec import CompleteSpec, checked_entries
 from export.models import find_model
+from export.spec import CompleteSpec, checked_entries
 from export.training.data import (
     Normalize,
     augmented_batches,

@@ -18,11 +18,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import export
-from export import Spec
-from export.loading import labels
-from export.loading.labels import LabelError
-from export.loading.spec import complete
+from export import Spec, labels
+from export.labels import LabelError
 from export.operators import ShiftConv2d
+from export.spec import complete
 from runtime.core.metadata import parse
 from runtime.core.onnx_header import read_metadata
 

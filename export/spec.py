@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from export.loading import labels as names
+from export import labels as names
 from runtime.core import metadata
 from runtime.core.errors import ModelError
 
@@ -72,7 +72,8 @@ def complete(spec: SpecLike, module: nn.Module) -> CompleteSpec:
     NumPy's numbers and arrays are taken for what they hold.
 
     Raises ValueError, in one line, for what the runtime would refuse, and for a network whose
-    output is not one tensor of logits [N, classes].
+    output is not one tensor of logits [N, classes]; and whatever a network raises that does not run
+    on the input size.
     """
     size = input_size_of(spec)
     classes = count_classes(module, size)
@@ -113,8 +114,8 @@ def settle(spec: SpecLike, module: nn.Module) -> CompleteSpec:
 def count_classes(module: nn.Module, input_size: tuple[int, int, int]) -> int:
     """The number of logits that the network gives for an image of `input_size` (C, H, W).
 
-    Raises ValueError for a network that does not run on [N, C, H, W], and for outputs that are not
-    one tensor [N, classes] of logits of at least two classes.
+    Raises ValueError for outputs that are not one tensor [N, classes] of logits of at least two
+    classes, and whatever the network raises that does not run on [N, C, H, W].
     """
     generator = torch.Generator().manual_seed(0)
     weight = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
@@ -151,13 +152,6 @@ def _run(module: nn.Module, images: Tensor) -> Any:
     try:
         with torch.no_grad():
             return module.eval()(images)
-    # What a network raises for an input that does not suit it is its author's choice.
-    except Exception as error:
-        # Not at the top: training imports this without the exporter.
-        from export.onnx_export.refusals import explain
-
-        size = "x".join(str(extent) for extent in images.shape[1:])
-        raise ValueError(f"on an input of {size}: {explain(error, module, [])}") from error
     finally:
         for changed in training:
             changed.training = True

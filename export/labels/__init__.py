@@ -22,7 +22,7 @@ CIFAR10 = (
     "truck",
 )
 
-_IMAGENET = Path(__file__).with_name("labels") / "imagenet.txt"
+_IMAGENET = Path(__file__).with_name("imagenet.txt")
 
 # A file of labels is a short list: what is larger is something else.
 _LARGEST_FILE = 1 << 20
@@ -34,7 +34,7 @@ class LabelError(ShiftAddError):
 
 @functools.lru_cache(maxsize=1)
 def imagenet() -> tuple[str, ...]:
-    """The names of ImageNet's 1000 classes, as torchvision has them (labels/imagenet.LICENSE)."""
+    """The names of ImageNet's 1000 classes, as torchvision has them (imagenet.LICENSE)."""
     return tuple(_IMAGENET.read_text(encoding="utf-8").splitlines())
 
 
