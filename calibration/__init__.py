@@ -1,1 +1,2 @@
-"""From a float model and images to its integer twin: activation ranges, and a graph on them."""
+"""Makes an integer model from a float model and images: measures the ranges of activations, and
+builds the quantized graph on them."""

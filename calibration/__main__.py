@@ -1,6 +1,7 @@
 """`python -m calibration MODEL.onnx --data PATH`: measures ranges, writes the integer model.
 
-Beside the model go the table of the ranges, and the same for TensorRT, as a calibration cache.
+The table of the ranges is written beside the model, and once more as a calibration cache for
+TensorRT.
 
 Exit codes: 0 fine; 1 some images could not be read, the others count; 2 bad usage, or a model, a
 table or a data set that cannot be used. Where it is 2 no file was written.
@@ -18,21 +19,24 @@ import onnx
 
 from calibration import table as calibration_table
 from calibration import tensorrt_cache
+from calibration.comparison.options import MODELS, add_library
+from calibration.comparison.text import some
 from calibration.model_file import ModelFile
+from calibration.quantization import Range, grid_over
 from calibration.quantize import quantize_model
 from calibration.ranges import METHODS, choose, observe
 from calibration.samples import Samples
 from calibration.sensitivity import Choice, Search, decibels
-from calibration.table import Range, Table, quantization
+from calibration.table import Table
 from runtime.console.commandline import FINE, SOME_FAILED, Parser, leave, positive, show
 from runtime.core.errors import ModelError, ShiftAddError, one_line
 from runtime.core.files import replaced
 from runtime.engines.tensorrt.calibration_cache import header
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
-# Of a GhostNet at 224x224, an image's activations are 42 MB.
+# One image's activations in a GhostNet at 224x224 are 42 MB.
 _BATCH_SIZE = 4
-# The search runs the model some hundred times: on few images, which tell layers apart well enough.
+# The search runs the model some hundred times, so it takes few images; they tell layers apart well
+# enough.
 _SEARCH_IMAGES = 64
 _TARGET = 30.0
 
@@ -45,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("which images? --data PATH; or the table of an earlier run: --table FILE")
     if options.sensitivity is not None and options.data is None:
         parser.error("--sensitivity runs the model: name its images with --data PATH")
-    out = options.out or _REPOSITORY / "build" / "models" / f"{options.model.stem}.int8.onnx"
+    out = options.out or MODELS / f"{options.model.stem}.int8.onnx"
     table_path = options.table or out.with_suffix(".json")
     cache_path = out.with_suffix(".cache")
     _check_paths(options.model, out, table_path, cache_path)
@@ -142,12 +146,7 @@ def _parser() -> Parser:
         help="the TensorRT that the calibration cache is for, which goes beside the integer model "
         "as MODEL.int8.cache (default: %(default)s, of JetPack 4.6)",
     )
-    parser.add_argument(
-        "--library",
-        metavar="PATH",
-        help="the operator library (default: $SHIFTADD_ORT_LIBRARY, or build/plugins/ of the "
-        "checkout)",
-    )
+    add_library(parser)
     return parser
 
 
@@ -164,7 +163,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _check_paths(model: Path, out: Path, table: Path, cache: Path) -> None:
-    """Refuses, before minutes of work, what could only fail behind them or spoil an input."""
+    """Refuses paths, before minutes of work, that would make the command fail afterwards or
+    overwrite an input."""
     if len({path.resolve() for path in (model, out, table, cache)}) < 4:
         raise ShiftAddError(
             f"{model}, {out}, {table} and {cache}: the model, the integer model, the table and "
@@ -202,7 +202,7 @@ def _calibrated(model: ModelFile, samples: Samples, method: str, library: str | 
 
 
 def _sensitive(model: ModelFile, table: Table, options: argparse.Namespace) -> Choice:
-    """The nodes to keep in float beside those that were named."""
+    """Searches for nodes to keep in float in addition to those that were named."""
     samples = Samples(options.data, min(options.samples, _SEARCH_IMAGES))
     images = list(samples.batches(model.metadata, _BATCH_SIZE))
     try:
@@ -224,7 +224,8 @@ def _quantized(model: ModelFile, table: Table, keep_float: Sequence[str]) -> byt
 
 
 def _write(contents: Mapping[Path, tuple[str, bytes]]) -> None:
-    """All of the files or none: each is complete beside its place before the first is moved."""
+    """Writes all of the files or none: each is written completely beside its place before the first
+    is moved."""
     with ExitStack() as stack:
         for path, (what, content) in contents.items():
             file = stack.enter_context(replaced(path, what))
@@ -242,7 +243,7 @@ def _summary(
     header = ("lowest", "highest", "finest", "coarsest")
     yield f"{'made by':<20} tensors " + " ".join(f"{title:>9}" for title in header)
     for operator, ranges in _by_operator(model.model.graph, table.ranges).items():
-        scales = [float(quantization(name, limits)[0]) for name, limits in ranges.items()]
+        scales = [grid_over(name, limits).scale for name, limits in ranges.items()]
         low = min(limits.low for limits in ranges.values())
         high = max(limits.high for limits in ranges.values())
         yield (
@@ -250,6 +251,12 @@ def _summary(
             f"{min(scales):>9.4g} {max(scales):>9.4g}"
         )
     yield "finest, coarsest: the least and the largest difference of two neighbouring codes"
+    constants = [f"{name} ({each.low:g})" for name, each in table.ranges.items() if each.constant]
+    if constants:
+        yield (
+            f"dead: {len(constants)} of {len(table.ranges)} activations hold one value, whatever "
+            f"the image: {some(constants)}"
+        )
 
 
 def _by_operator(

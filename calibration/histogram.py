@@ -1,10 +1,10 @@
-"""Histograms that grow with what they are given, and forget in which order it came.
+"""Histograms that grow with the values that they are given, and do not depend on their order.
 
-ONNX Runtime's own collector (onnxruntime.quantization.calibrate.HistogramCollector) was looked at
-and does not serve: its first batch sets the width of the bins for good, so that the result depends
-on how the data is cut into batches, and a first batch of small values makes as many bins as memory
-holds. The calibrators around it keep every output of every image until the end, and make their
-session without a way to register an operator library.
+ONNX Runtime's own collector (onnxruntime.quantization.calibrate.HistogramCollector) cannot be used
+instead. Its first batch fixes the width of the bins, so that the result depends on how the data is
+cut into batches, and a first batch of small values makes as many bins as memory holds. The
+calibrators around it keep every output of every image until the end, and offer no way to register
+an operator library with their session.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Int64 = npt.NDArray[np.int64]
 class Histogram:
     """Counts in 8192 bins around 0, whose width is a power of two.
 
-    The largest magnitude seen lies in the outer half of its side, so one side alone has 2048 bins
-    for the values or more, 8 for each of 256 codes. Twice the width merges bins in pairs, exactly:
-    the counts are those of all values at once, however they came.
+    The largest magnitude seen lies in the outer half of its side, so that one side alone has at
+    least 2048 bins for the values, 8 for each of 256 codes. Doubling the width merges bins in
+    pairs, which is exact: the counts are the same as if all values had come at once.
     """
 
     def __init__(self) -> None:
@@ -38,14 +38,15 @@ class Histogram:
 
     @property
     def width(self) -> float:
-        """Of a bin, in the unit of the values."""
+        """The width of a bin, in the unit of the values."""
         return math.ldexp(1.0, self._exponent)
 
     def add(self, values: Float32, magnitude: float) -> None:
         """Counts finite values, float32 of any shape, none of which is larger than `magnitude`."""
         self._grow(math.frexp(magnitude)[1] - _EXPONENT)
         self._zeros += values.size - int(np.count_nonzero(values))
-        # By a power of two, hence exact: a value on the border of two bins stays on it.
+        # The factor is a power of two, so the product is exact: a value on the border of two bins
+        # stays there.
         scaled = values.reshape(-1) * np.float32(math.ldexp(1.0, -self._exponent))
         indices = np.floor(scaled, out=scaled).astype(np.int64)
         indices += _HALF

@@ -1,11 +1,11 @@
 """How a range is chosen from what an activation was seen to hold.
 
-ONNX Runtime's searches were looked at too. Its percentile cuts at the lower edge of the last bin, a
-bin too early. Its entropy shrinks a range that is symmetric around 0 and counts 128 codes in it, of
-which a ReLU leaves half unused; uint8 has 256 codes and a zero point. Both searches here quantize
-the histogram with the very scale and zero point that a candidate range would get. They leave out
-what is exactly 0, half of what a ReLU makes: it has a code of its own in every range, and loses
-nothing in any.
+ONNX Runtime's own searches are not used. Its percentile cuts at the lower edge of the last bin, one
+bin too early. Its entropy shrinks a range that is symmetric around 0 and counts 128 codes in it,
+half of which stay unused behind a ReLU; uint8 has 256 codes and a zero point. Both searches here
+quantize the histogram with the scale and the zero point that a candidate range would really get.
+They leave out the values that are exactly 0, half of what a ReLU makes: 0 has a code of its own in
+every range and loses nothing in any.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.histogram import Float64, Histogram
-from calibration.table import Range, quantization
+from calibration.quantization import Range, grid_over
 
 DEFAULT_PERCENTILE = 99.99
 _STEPS_PER_OCTAVE = 32
@@ -28,9 +28,9 @@ Cost = Callable[[Range], float]
 
 
 def percentile(seen: Range, histogram: Histogram, percent: float = DEFAULT_PERCENTILE) -> Range:
-    """The range that `percent` of the values lie in, as many of the others below it as above.
+    """The range that holds `percent` of the values, with as many of the others below it as above.
 
-    To within a bin, outwards.
+    It is exact to within a bin, and too large rather than too small.
     """
     edges, counts = histogram.occupied(with_zeros=True)
     below = np.cumsum(counts) / counts.sum()
@@ -58,9 +58,9 @@ def mse(name: str, seen: Range, histogram: Histogram) -> Range:
 def entropy(name: str, seen: Range, histogram: Histogram) -> Range:
     """The range whose codes lose the least information, by the Kullback-Leibler divergence.
 
-    After Migacz, "8-bit Inference with TensorRT", GTC 2017: P is the histogram with what lies
-    outside of the range gathered at its ends; Q the histogram within the range, with every code's
-    count spread evenly over those of its bins that hold something.
+    After Migacz, "8-bit Inference with TensorRT", GTC 2017: P is the histogram in which the counts
+    outside of the range are added to its ends; Q is the histogram within the range in which every
+    code's count is spread evenly over those of its bins that hold something.
     """
     edges, counts = histogram.occupied(with_zeros=False)
     centres = edges + histogram.width / 2
@@ -68,7 +68,8 @@ def entropy(name: str, seen: Range, histogram: Histogram) -> Range:
     def cost(limits: Range) -> float:
         codes, scale, _ = _quantized(name, limits, centres)
         (inside,) = np.nonzero((codes >= 0) & (codes <= 255))
-        # With a bin a code, Q is the histogram itself, however much is cut off.
+        # With one bin for each code Q is the histogram itself, so that the divergence would not
+        # notice how much is cut off.
         if not inside.size or scale < histogram.width:
             return np.inf
         first, last = inside[0], inside[-1] + 1
@@ -81,8 +82,9 @@ def entropy(name: str, seen: Range, histogram: Histogram) -> Range:
 
 def _quantized(name: str, limits: Range, values: Float64) -> tuple[Codes, float, int]:
     """The values' codes before they are clipped to 0..255, the scale and the zero point."""
-    scale, zero_point = quantization(name, limits)
-    return np.rint(values / scale).astype(np.int64) + zero_point, float(scale), zero_point
+    grid = grid_over(name, limits)
+    codes = np.rint(values / grid.scale).astype(np.int64) + grid.zero_point
+    return codes, grid.scale, grid.zero_point
 
 
 def _divergence(codes: Codes, counts: Codes, below: int, above: int) -> float:
@@ -98,7 +100,7 @@ def _divergence(codes: Codes, counts: Codes, below: int, above: int) -> float:
 
 
 def _search(cost: Cost, seen: Range) -> Range:
-    """The cheapest range within `seen`, one end after the other until neither moves."""
+    """The cheapest range within `seen`: one end is searched after the other until neither moves."""
     lows, highs = _candidates(seen.low, -1), _candidates(seen.high, 1)
     best = seen
     for _ in range(_ROUNDS):
@@ -117,7 +119,7 @@ def _cheapest(cost: Cost, candidates: Sequence[Range]) -> Range:
 def _candidates(end: float, sign: int) -> list[float]:
     """`end` first, then ever nearer to 0, in steps of 2 % and at last 0 itself.
 
-    An end on the other side of 0 stays: the codes reach from it to 0 anyway.
+    An end on the other side of 0 stays as it is: the codes have to reach from 0 to it anyway.
     """
     if end * sign <= 0:
         return [end]

@@ -1,4 +1,4 @@
-"""A model's file, and whether two of them are of one network."""
+"""A model's file, and the check that two files belong to the same network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ModelFile:
 
 
 def check_origin(float_file: ModelFile, integer_file: ModelFile) -> None:
-    """Refuses to compare what was never the same: every layer would differ, to no one's use."""
+    """Refuses to compare two models of different networks, of which every layer would differ."""
     ours, theirs = integer_file.metadata, float_file.metadata
     if ours.model != theirs.model:
         raise ModelError(

@@ -1,9 +1,9 @@
-"""The quantized graph: integer from the first layer to the last, channels last.
+"""The quantized graph: it computes on integers from the first layer to the last, channels last.
 
-Shift and adder layers become the contract's QLinearShiftConv and QLinearAdderConv, a sum our
-QLinearAdd, products and poolings ONNX Runtime's QLinear operators; a concatenation copies codes.
-What is left in float stands between a DequantizeLinear and a QuantizeLinear, in the float graph's
-layout.
+Shift and adder layers become the contract's QLinearShiftConv and QLinearAdderConv. A sum becomes
+our QLinearAdd; products and poolings become ONNX Runtime's QLinear operators; a concatenation
+copies codes. A node that stays in float stands between a DequantizeLinear and a QuantizeLinear, in
+the float graph's layout.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from onnx import helper, numpy_helper
 from calibration.scales import Scale, share_scales
 from calibration.table import Table
 from calibration.weights import quantize_adder
-from export.onnx_export.graph import DOMAIN, Array, Editor, attribute, is_custom
-from export.onnx_export.metadata import PREFIX
+from export.onnx_export.graph import Array, Editor, attribute, is_custom
+from export.operator_table import DOMAIN, OPERATORS
 from runtime.core.errors import ModelError
+from runtime.core.metadata import PREFIX
 
 _MICROSOFT = "com.microsoft"
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-_CONV_ATTRIBUTES = (
-    *("kernel_shape", "strides", "pads", "dilations", "group", "activation", "weight_bits"),
-)
 
 
 def quantize_model(
@@ -40,7 +38,7 @@ def quantize_model(
         keep_float: names of nodes that go on computing in float.
 
     Raises ModelError for a name in `keep_float` that no node has, for a weight that is no
-    initializer, and for a value that the table lacks or knows as a constant.
+    initializer, and for a value that the table lacks.
     """
     editor = Editor(model)
     unknown = sorted(set(keep_float) - {node.name for node in editor.nodes})
@@ -62,7 +60,8 @@ class _Quantizer:
         self._scales = share_scales(editor.nodes, table.ranges, editor.constants)
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, Array] = {}
-        # Names of a value's codes, channels last, and of its float form, as far as there are any.
+        # These map a value to the name of its codes, channels last, and to the name of its float
+        # form, once there is one.
         self._codes: dict[str, str] = {}
         self._floats: dict[str, str] = {value.name: value.name for value in editor.graph.input}
 
@@ -96,7 +95,7 @@ class _Quantizer:
         if node.name in self._keep_float:
             return None
         if is_custom(node):
-            # The integer ShiftConv has 4-bit codes only.
+            # The integer ShiftConv has 4-bit codes only (docs/operators.md, section 5).
             return None if attribute(node, "weight_bits", 4) != 4 else self._add_convolution
         computed = [name for name in node.input if name not in self._editor.constants]
         if node.op_type in ("Add", "Mul") and len(computed) == 2:
@@ -111,8 +110,9 @@ class _Quantizer:
         x, w, scale, bias = node.input
         weight, factor, offset = (self._constant(name) for name in (w, scale, bias))
         if node.op_type == "AdderConv":
-            weight, offset = quantize_adder(weight, factor, offset, self._scale(x))
-        attributes = {name: attribute(node, name) for name in _CONV_ATTRIBUTES}
+            weight, offset = quantize_adder(weight, factor, offset, self._scale(x).grid)
+        names = OPERATORS[node.op_type].attribute_names
+        attributes = {name: attribute(node, name) for name in names}
         self._emit(
             "QLinear" + node.op_type,
             [
@@ -133,7 +133,7 @@ class _Quantizer:
         inputs += self._scale_inputs(node.output[0])
         a, b = (self._shapes.get(name) for name in node.input)
         # Ours rounds alike on every processor, and ONNX Runtime's does not; but ours broadcasts
-        # nothing.
+        # nothing (docs/operators.md, section 6).
         ours = node.op_type == "Add" and a is not None and a == b
         self._emit("QLinear" + node.op_type, inputs, node, DOMAIN if ours else _MICROSOFT)
 
@@ -158,7 +158,7 @@ class _Quantizer:
     def _emit(
         self, op_type: str, inputs: list[str], node: onnx.NodeProto, domain: str, **attributes: Any
     ) -> None:
-        """A node in the place of `node`, which makes the codes of its output."""
+        """Adds a node in the place of `node`, which makes the codes of its output."""
         value = node.output[0]
         self._codes[value] = f"{value}/codes"
         made = helper.make_node(
@@ -167,7 +167,7 @@ class _Quantizer:
         self._nodes.append(made)
 
     def _code(self, value: str) -> str:
-        """The value's codes, channels last."""
+        """The name of the value's codes, channels last; they are made where there are none yet."""
         if value not in self._codes:
             planes, codes = f"{value}/planes", f"{value}/codes"
             inputs = [self._floats[value], *self._scale_inputs(value)]
@@ -179,7 +179,8 @@ class _Quantizer:
         return self._codes[value]
 
     def _float(self, value: str) -> str:
-        """The value in float, as the float graph has it."""
+        """The name of the value in float, as in the float graph; it is made where there is none
+        yet."""
         if value not in self._floats:
             planes = f"{value}/first"
             inputs = [planes, *self._scale_inputs(value)]
@@ -197,8 +198,8 @@ class _Quantizer:
     def _scale_inputs(self, value: str) -> list[str]:
         scale = self._scale(value)
         return [
-            self._keep(f"{scale.name}/scale", np.array(scale.scale, np.float32)),
-            self._keep(f"{scale.name}/zero_point", np.array(scale.zero_point, np.uint8)),
+            self._keep(f"{scale.name}/scale", np.array(scale.grid.scale, np.float32)),
+            self._keep(f"{scale.name}/zero_point", np.array(scale.grid.zero_point, np.uint8)),
         ]
 
     def _scale(self, value: str) -> Scale:

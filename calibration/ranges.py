@@ -1,7 +1,8 @@
-"""What every activation of a model holds over a set of images, and the range that it is given.
+"""The values that every activation of a model takes over a set of images, and the range that it
+gets.
 
 ONNX Runtime runs the model with the operator library and with every activation as an output, a few
-images at a time; of a batch, only extremes, sums and counts are kept.
+images at a time. Only extremes, sums and counts of a batch are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from calibration import methods
 from calibration.comparison.backend import Runner
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from calibration.histogram import Histogram
-from calibration.table import Range, quantization
+from calibration.quantization import Range, grid_over
 from export.onnx_export.graph import Array, attribute
 from runtime.core.errors import ModelError
 from runtime.core.metadata import Metadata
@@ -35,7 +36,7 @@ class Activation:
 
     Attributes:
         name: the tensor's.
-        histogram: of its values; None where none was asked for.
+        histogram: counts of its values; None where none was asked for.
     """
 
     def __init__(self, name: str, with_histogram: bool) -> None:
@@ -51,7 +52,7 @@ class Activation:
         Raises ModelError where a value is not finite.
         """
         low, high = float(values.min()), float(values.max())
-        # A NaN is the minimum of whatever it is among.
+        # The minimum of values with a NaN among them is NaN, so this finds NaN as well.
         if not (np.isfinite(low) and np.isfinite(high)):
             wrong = values[~np.isfinite(values)][0]
             raise ModelError(
@@ -71,7 +72,7 @@ class Activation:
 
     @property
     def means(self) -> tuple[float, ...] | None:
-        """Of each channel; None where the tensor has no channel axis."""
+        """The mean of each channel; None where the tensor has no channel axis."""
         if self._sums is None:
             return None
         return tuple((self._sums / self._values_a_channel).tolist())
@@ -91,7 +92,7 @@ def observe(
 ) -> dict[str, Activation]:
     """Runs all batches, float32 [N, C, H, W], and returns what the float activations held, by name.
 
-    Activations are the graph's input and whatever nodes make of it, in the graph's order.
+    Activations are the graph's input and all that nodes compute from it, in the graph's order.
 
     Args:
         method: the one of METHODS that `choose` will be asked for.
@@ -118,16 +119,23 @@ def observe(
 def choose(observed: Mapping[str, Activation], method: str) -> dict[str, Range]:
     """The range of every activation by one of METHODS.
 
-    Raises ModelError for an activation that is constant.
+    A constant activation keeps its one value as its range.
+
+    Raises ModelError for images that are all of one value, and for a range that no grid fits.
     """
+    if observed[INPUT].seen.constant:
+        raise ModelError(
+            f"{INPUT}: the images hold nothing but {observed[INPUT].seen.low:g} once they are "
+            "prepared: calibrate with others"
+        )
     for name, activation in observed.items():
-        quantization(name, activation.seen)
+        grid_over(name, activation.seen)
     bar = tqdm(observed.items(), f"{method} ranges", unit="tensor", disable=None, leave=False)
     return {name: _range(activation, method) for name, activation in bar}
 
 
 def _range(activation: Activation, method: str) -> Range:
-    if activation.histogram is None:
+    if activation.histogram is None or activation.seen.constant:
         return activation.seen
     if method == "percentile":
         return methods.percentile(activation.seen, activation.histogram)
@@ -142,7 +150,7 @@ def _instrumented(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     returned = {INPUT} | {output.name for output in copy.graph.output}
-    # ONNX Runtime infers the types, those of custom operators too.
+    # The new outputs need no types: ONNX Runtime infers them, even for custom operators.
     copy.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in names if name not in returned
     )
@@ -150,7 +158,8 @@ def _instrumented(
 
 
 def _activations(graph: onnx.GraphProto) -> list[str]:
-    """The input, and what depends on it; what is computed from weights alone is no activation."""
+    """The names of the input and of all that depends on it; what is computed from weights alone is
+    no activation."""
     names = {INPUT: None}
     for node in graph.node:
         if any(name in names for name in node.input):

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from tqdm import tqdm
 
 from runtime.console.commandline import complain
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder, list_images, open_image
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
-from runtime.evaluate import subset
+from runtime.core.selection import Opener, find_images, subset
 
 Float32 = npt.NDArray[np.float32]
-Opener = Callable[[], Image.Image]
 
 
 class Samples:
@@ -36,7 +32,7 @@ class Samples:
     """
 
     def __init__(self, path: Path, count: int) -> None:
-        found = _in_folder(path) if path.is_dir() else _in_zip(path)
+        found = find_images(path)
         self._path = path
         self._chosen = [found[i] for i in subset(len(found), count)]
         self._digest = hashlib.sha256()
@@ -45,7 +41,8 @@ class Samples:
 
     @property
     def sha256(self) -> str:
-        """Of the names, sizes and decoded pixels of the images that were used, in order."""
+        """The SHA-256 of the names, sizes and decoded pixels of the images that were used, in
+        order."""
         return self._digest.hexdigest()
 
     def batches(self, metadata: Metadata, size: int) -> Iterator[Float32]:
@@ -83,14 +80,3 @@ class Samples:
         self._digest.update(image.tobytes())
         self.used += 1
         return prepared
-
-
-def _in_folder(path: Path) -> list[tuple[str, Opener]]:
-    """Names, relative and with "/", and what opens them."""
-    files = list_images(str(path))
-    return [(Path(f).relative_to(path).as_posix(), partial(open_image, f, f)) for f in files]
-
-
-def _in_zip(path: Path) -> list[tuple[str, Opener]]:
-    folder = ImageFolder(path)
-    return [(name, partial(folder.open, i)) for i, (name, _) in enumerate(folder.samples)]

@@ -5,29 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
-from calibration.table import Range, quantization
+from calibration.quantization import Grid, Range, grid_over
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A code q, uint8, stands for `scale * (q - zero_point)`.
-
-    Attributes:
-        name: of the values that share it: of their first one.
-    """
+    """What one or more values share: a grid of uint8 codes, and the name of the first of them."""
 
     name: str
-    scale: np.float32
-    zero_point: int
-
-    @property
-    def grid(self) -> tuple[np.float32, np.float32]:
-        """The least and the largest value that a code stands for."""
-        low, high = (self.scale * np.float32(q - self.zero_point) for q in (0, 255))
-        return np.float32(low), np.float32(high)
+    grid: Grid
 
 
 def share_scales(
@@ -35,10 +23,10 @@ def share_scales(
 ) -> dict[str, Scale]:
     """A scale for every value with a range.
 
-    The inputs and the output of a concatenation share theirs, which covers the ranges of all: so it
-    copies codes, and nothing is requantized.
+    The inputs and the output of a concatenation share one scale, which covers the ranges of all. So
+    the concatenation copies codes, and nothing is requantized.
 
-    Raises ShiftAddError for a value whose range is a point.
+    Raises ModelError for a value whose range `grid_over` refuses.
     """
     groups = _Groups()
     fixed = set(constants)
@@ -54,8 +42,8 @@ def share_scales(
     for names in members.values():
         low = min(ranges[name].low for name in names)
         high = max(ranges[name].high for name in names)
-        scale, zero_point = quantization(names[0], Range(low, high))
-        scales.update(dict.fromkeys(names, Scale(names[0], scale, zero_point)))
+        grid = grid_over(names[0], Range(low, high))
+        scales.update(dict.fromkeys(names, Scale(names[0], grid)))
     return scales
 
 

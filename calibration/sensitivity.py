@@ -1,8 +1,9 @@
-"""Which nodes are to stay in float, so that the integer model's logits are near the float's.
+"""Finds the nodes that have to stay in float for the integer model's logits to be near the float
+ones.
 
-Every node is quantized alone, all others in float, and judged by what that does to the logits. The
-noises of several nodes add up to about the sum of their powers, so that those which do most harm
-alone are the ones to keep.
+Every node is quantized alone, with all others in float, and judged by what that does to the logits.
+The power of the noise of several nodes is about the sum of their powers, so the nodes to keep in
+float are those that do most harm alone.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Search:
 
     Args:
         images: float32 batches [N, C, H, W].
-        keep_float: nodes that stay in float whatever is tried.
+        keep_float: nodes that stay in float in every trial.
         library: the operator library; searched for when None.
 
     Raises ModelError for what keeps a model from being quantized or from running.
@@ -114,15 +115,15 @@ class Search:
         return sorted(found, key=lambda sensitivity: sensitivity.decibels)
 
     def choose(self, target: float) -> Choice:
-        """The fewest nodes, by their sensitivity, whose staying in float brings the logits to
-        `target` dB.
+        """The fewest nodes, by their sensitivity, that have to stay in float for the logits to
+        reach `target` dB.
 
-        The least number of the most sensitive nodes is found by bisection; then those which the
-        target can do without go back to integers, the least sensitive first.
+        Bisection finds the least number of the most sensitive nodes. Then nodes that the target
+        does not need go back to integers, the least sensitive first.
         """
         ranking = self.rank()
         names = [sensitivity.node for sensitivity in ranking]
-        # With all in float the ratio is infinite: the upper end always reaches the target.
+        # With all nodes in float the ratio is infinite, so the upper end always reaches the target.
         low, high = 0, len(names)
         while low < high:
             middle = (low + high) // 2

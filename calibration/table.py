@@ -1,7 +1,7 @@
 """The calibration table: the range of every activation, and what it was measured on.
 
-A JSON file. It names the model by the SHA-256 of its file, so that no model is quantized with the
-ranges of another.
+It is a JSON file that names the model by the SHA-256 of its file, so that no model is quantized
+with the ranges of another.
 """
 
 from __future__ import annotations
@@ -13,22 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from calibration.quantization import Range, grid_over
 from runtime.core import files
 from runtime.core.errors import ModelError, reason
 
 FORMAT_VERSION = 1
-_LAST_CODE = 255
 _CALIBRATE = "`make calibrate MODEL=... DATA=...`"
-
-
-@dataclass(frozen=True)
-class Range:
-    """The least and the largest value of an activation that its codes are to tell apart."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -42,8 +32,8 @@ class Table:
         samples: images that were run.
         data_sha256: of their names and pixels, in order.
         ranges: by tensor; the graph's input is one of them.
-        means: of each channel, float64, over all samples and positions, by tensor; of tensors with
-            a channel axis only.
+        means: by tensor, the mean of each channel over all samples and positions, float64; only
+            tensors with a channel axis have them.
     """
 
     model: str
@@ -55,40 +45,13 @@ class Table:
     means: Mapping[str, tuple[float, ...]]
 
 
-def quantization(name: str, limits: Range) -> tuple[np.float32, int]:
-    """Scale and zero point of the uint8 codes for the values of the tensor `name`.
-
-    The range is widened to hold 0, which padding and ReLU need exactly:
-    `scale = (high - low) / 255`, computed in float64 and rounded once, and
-    `zero_point = rint(-low / scale)`, half to even, within 0..255.
-
-    Raises ModelError for a range that is a point, for one that is not finite, and for one whose
-    scale, or its reciprocal, float32 cannot hold.
-    """
-    if not (math.isfinite(limits.low) and math.isfinite(limits.high)):
-        raise ModelError(f"{name}: its range is {limits.low}..{limits.high}, which is not finite")
-    if limits.low >= limits.high:
-        raise ModelError(
-            f"{name}: a constant activation, {limits.low:g} whatever the image, has no scale: "
-            "remove the layer that makes it from the network, or calibrate with other images"
-        )
-    low, high = min(limits.low, 0.0), max(limits.high, 0.0)
-    with np.errstate(over="ignore", divide="ignore"):
-        scale = np.float32((high - low) / _LAST_CODE)
-        representable = np.isfinite(scale) and np.isfinite(np.float32(1) / scale)
-    if not representable:
-        raise ModelError(f"{name}: no float32 is a scale for its range {low:g}..{high:g}")
-    zero_point = round(-low / float(scale))
-    return scale, min(max(zero_point, 0), _LAST_CODE)
-
-
 def to_bytes(table: Table) -> bytes:
-    """The table as its file holds it. Raises ModelError for a range that `quantization` refuses."""
+    """The table as its file holds it. Raises ModelError for a range that `grid_over` refuses."""
     head = asdict(table)
     for name in ("ranges", "means"):
         del head[name]
     lines = json.dumps({"format_version": FORMAT_VERSION, **head}, indent=2).splitlines()[1:-1]
-    # One line a tensor: its channels' means would take a line each.
+    # Every tensor is put on one line; indented, the means of its channels would take a line each.
     tensors = ",\n".join(
         f"    {json.dumps(name)}: {json.dumps(_entry(table, name))}" for name in table.ranges
     )
@@ -98,8 +61,8 @@ def to_bytes(table: Table) -> bytes:
 
 def _entry(table: Table, name: str) -> dict[str, Any]:
     limits = table.ranges[name]
-    scale, zero_point = quantization(name, limits)
-    entry = {**asdict(limits), "scale": float(scale), "zero_point": zero_point}
+    grid = grid_over(name, limits)
+    entry = {**asdict(limits), "scale": grid.scale, "zero_point": grid.zero_point}
     if name in table.means:
         entry["means"] = table.means[name]
     return entry
@@ -111,7 +74,7 @@ def write(path: Path, table: Table) -> None:
 
 
 def read(path: Path, model_sha256: str) -> Table:
-    """The table at `path`, which is to be of the model file with the SHA-256 given.
+    """The table at `path`, which has to belong to the model file with the given SHA-256.
 
     Raises ModelError, naming the file, where it is missing, damaged, of another format version, or
     of another model.
@@ -120,7 +83,8 @@ def read(path: Path, model_sha256: str) -> Table:
         table = _parsed(path, json.loads(path.read_bytes(), parse_constant=_refuse_constant))
     except OSError as error:
         raise ModelError(f"{path}: cannot read the calibration table: {reason(error)}") from error
-    # Recursion: JSON nested without end, or so deep that it can be read, but not shown any more.
+    # RecursionError comes from JSON that is nested without end, or so deeply that it can be read
+    # but not printed.
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON of finite numbers: {reason(error)}") from error
     if table.model_sha256 != model_sha256:
@@ -169,16 +133,18 @@ def _entry_of(path: Path, entries: dict[str, Any], name: str, kind: type) -> Any
 
 
 def _range(path: Path, name: str, entry: Any) -> Range:
-    """The range of one tensor, whose scale and zero point are to follow from it."""
+    """The range of one tensor, from which its scale and zero point have to follow."""
     fields = ("low", "high", "scale", "zero_point")
     if not isinstance(entry, dict) or not all(_is_finite(entry.get(field)) for field in fields):
         raise _damaged(path, f"{name} lacks a finite number for one of {', '.join(fields)}")
     limits = Range(float(entry["low"]), float(entry["high"]))
+    if limits.low > limits.high:
+        raise _damaged(path, f"the range of {name} ends below its start")
     try:
-        scale, zero_point = quantization(name, limits)
+        grid = grid_over(name, limits)
     except ModelError as error:
         raise _damaged(path, str(error)) from error
-    if (float(scale), zero_point) != (entry["scale"], entry["zero_point"]):
+    if (grid.scale, grid.zero_point) != (entry["scale"], entry["zero_point"]):
         raise _damaged(path, f"the scale and zero point of {name} do not follow from its range")
     return limits
 
@@ -190,7 +156,7 @@ def _means(path: Path, name: str, values: Any) -> tuple[float, ...]:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether it is a number that float64 holds: an integer of JSON may be any size."""
+    """Whether it is a number that float64 can hold: an integer in JSON may be of any size."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:

@@ -1,15 +1,16 @@
-"""The calibration table as a cache of TensorRT's: a device builds an int8 engine without data.
+"""Writes the calibration table as TensorRT's cache, so that a device builds an int8 engine without
+data.
 
-Certain, from TensorRT's public sources and from caches that it wrote: the text format
-(runtime/engines/tensorrt/calibration_cache.py); a scale is the largest magnitude of the tensor's
-range over 127, and the codes are symmetric around 0 (README of sampleINT8); tensors go by the names
-that the ONNX graph gives them; for a tensor without a scale TensorRT warns, and
-computes the layers around it in float16 or float32.
+TensorRT's public sources and caches that it wrote make the following certain. The text format is
+that of runtime/engines/tensorrt/calibration_cache.py. A scale is the largest magnitude of the
+tensor's range over 127, and the codes are symmetric around 0 (README of sampleINT8). Tensors have
+the names that the ONNX graph gives them. For a tensor without a scale TensorRT warns, and computes
+the layers around it in float16 or float32.
 
-Not certain, as no TensorRT ran here: which versions take each other's caches. The README has
-TensorRT calibrate anew where a cache is incompatible with its version, and does not say which are;
-users report that 10.16 takes one of 10.3, and that 10 refuses one of 8.6. On a device without data
-nothing comes of calibrating anew: so the header names the version of the device, and
+It is not certain which versions accept each other's caches, since no TensorRT ran here. The README
+says that TensorRT calibrates anew where a cache is incompatible with its version, and not which
+are; users report that 10.16 accepts a cache of 10.3, and that 10 refuses one of 8.6. A device
+without data cannot calibrate anew. So the header names the version of the device, and
 runtime/build_engine.py says where the two differ, and fails where TensorRT refused.
 """
 
@@ -17,31 +18,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from calibration.table import Range, Table
+from calibration.quantization import symmetric_scale
+from calibration.table import Table
 from runtime.core import files
 from runtime.core.errors import ModelError
 from runtime.engines.tensorrt.calibration_cache import header, line
 
 XAVIER = "8.2.1"
-"""Of JetPack 4.6.1 to 4.6.6; 5.0.2 has 8.4.1, 5.1 has 8.5.2, 6.0 has 8.6.2, 6.1 has 10.3.0."""
-_LARGEST_CODE = 127
-# trtexec and the DLAs take no other; what the scales mean is the same.
+"""The TensorRT of JetPack 4.6.1 to 4.6.6. JetPack 5.0.2 has 8.4.1, 5.1 has 8.5.2, 6.0 has 8.6.2,
+6.1 has 10.3.0."""
+# trtexec and the DLAs accept no other method; the scales mean the same in both.
 _METHOD = "entropy"
 
 
 def to_bytes(table: Table, version: str = XAVIER) -> bytes:
     """The ranges of the table as a cache for the TensorRT `version`.
 
-    They were chosen for uint8 with a zero point: one that is not symmetric, as behind a ReLU,
-    leaves codes of int8 unused.
+    They were chosen for uint8 with a zero point: a range that is not symmetric, as behind a ReLU,
+    leaves some of int8's codes unused.
 
     Raises ModelError for what is no version, for a range that has no scale, and for a name that a
     line cannot hold.
     """
     lines = [header(version, _METHOD)]
-    lines += [line(_checked(name), _scale(name, limits)) for name, limits in table.ranges.items()]
+    for name, limits in table.ranges.items():
+        lines.append(line(_checked(name), symmetric_scale(name, limits)))
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -51,16 +52,6 @@ def write_cache(path: Path, table: Table, version: str = XAVIER) -> None:
     Raises ShiftAddError where it cannot.
     """
     files.replace(path, to_bytes(table, version), "calibration cache")
-
-
-def _scale(name: str, limits: Range) -> float:
-    with np.errstate(over="ignore"):
-        scale = np.float32(max(abs(limits.low), abs(limits.high)) / _LARGEST_CODE)
-    if not (np.isfinite(scale) and scale > 0):
-        raise ModelError(
-            f"{name}: no float32 is an int8 scale for its range {limits.low:g}..{limits.high:g}"
-        )
-    return float(scale)
 
 
 def _checked(name: str) -> str:

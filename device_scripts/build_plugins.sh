@@ -53,9 +53,9 @@ configure() {
   if [[ ${TENSORRT_ROOT:-} ]]; then
     options=("${options[@]:0:4}" "-DTENSORRT_ROOT=$TENSORRT_ROOT")
   fi
-  # Of one GPU instead of all Jetsons': a third of the time.
+  # Building for one GPU instead of those of all Jetsons takes a third of the time.
   [[ ! $architecture ]] || options+=("-DSHIFTADD_CUDA_ARCHS=$architecture")
-  # CMake 3.10 has no -S and -B. What a configuration that failed has found out is not to be kept.
+  # CMake 3.10 has no -S and -B. The cache of a configuration that failed must not be kept.
   (cd "$build" && cmake "$root/plugins" "${options[@]}") >"$log" 2>&1 || {
     rm -rf "$build/CMakeCache.txt" "$build/CMakeFiles"
     explain "CMake"
@@ -79,7 +79,7 @@ explain() {
   die "$1: $why"
 }
 
-# Whole or not at all: a program may have the old one loaded.
+# The library is replaced in one step, since a program may have the old one loaded.
 deliver() {
   local built=$build/lib/libshiftadd_tensorrt.so
   mkdir -p "$plugin_folder"

@@ -6,7 +6,8 @@
 # Exit codes: 0 all that the CPU needs is there; 1 something of it is missing or wrong. What the GPU
 # needs is told, and does not count.
 
-# Not -e: a command that is missing or fails is something to tell, and no reason to end.
+# The option -e is left out: a command that is missing or fails is to be reported, and no reason to
+# end.
 set -uo pipefail
 # shellcheck source=device_scripts/lib/board.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/board.sh"
@@ -35,7 +36,7 @@ line() {
   fi
 }
 
-# Runs a command that may be missing or fail; what it prints first, in one line.
+# Runs a command that may be missing or fail, and prints the first line of its output.
 first_line() {
   { "$@" 2>/dev/null || true; } | head -n 1
 }
@@ -51,11 +52,13 @@ system() {
     line wrong architecture "${machine:-not known}" "the operator library of a bundle is for aarch64: run it on the Jetson"
   fi
   release=$(l4t_release)
-  case $release in
-    32.6.* | 32.7.*) line ok L4T "$release (JetPack $(jetpack_of "$release"))" ;;
-    '') line missing L4T "no release in $prefix/etc/nv_tegra_release" "made for a Jetson with JetPack 4.6" ;;
-    *) line wrong L4T "$release (JetPack $(jetpack_of "$release"))" "made for JetPack 4.6; install.sh --any-jetpack tries" ;;
-  esac
+  if is_supported "$release"; then
+    line ok L4T "$release (JetPack $(jetpack_of "$release"))"
+  elif [[ ! $release ]]; then
+    line missing L4T "no release in $prefix/etc/nv_tegra_release" "made for a $board_title with $board_system"
+  else
+    line wrong L4T "$release (JetPack $(jetpack_of "$release"))" "made for $board_system; install.sh --any-jetpack tries"
+  fi
 }
 
 python_packages() {
@@ -81,7 +84,8 @@ python_packages() {
   done <<<"$states"
 }
 
-# can_import MODULES WHAT: that the modules load, in an environment without our variables.
+# can_import MODULES WHAT: reports whether the modules load, in an environment without our
+# variables.
 can_import() {
   local status=0 said
   said=$(env -u OPENBLAS_CORETYPE "$venv/bin/python" -c "import $1" 2>&1) || status=$?
@@ -112,7 +116,7 @@ bundle() {
   fi
 }
 
-# Loads the models, which runs each once, as infer.sh does.
+# Loads the models as infer.sh does, which runs each of them once.
 models() {
   local suffix model said
   [[ -x $venv/bin/python ]] || return 0
@@ -132,7 +136,7 @@ resources() {
   local free
   line info memory "$(memory_mib MemTotal) MiB, $(memory_mib MemAvailable) available; swap $(memory_mib SwapTotal) MiB, $(memory_mib SwapFree) free"
   free=$(free_mib "$root")
-  if ((${free:-0} >= 50)); then
+  if ((${free:-0} >= disk_again_mib)); then
     line ok disk "$free MiB free"
   else
     line wrong disk "${free:-0} MiB free" "remove something: reports and engines need room"

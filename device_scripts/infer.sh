@@ -39,7 +39,7 @@ case ${1:-} in
     ;;
   *)
     model=$(default_model .int8.onnx)
-    # A bundle that was made without images has none.
+    # A bundle that was made without images has no folder of them.
     [[ -f $model ]] || model=$(default_model .onnx)
     ;;
 esac

@@ -24,7 +24,6 @@ cpu_only='' yes='' dry_run='' any_jetpack=''
 log=$state/install.log
 record=$state/.installed
 swap=$state/build.swap
-swap_mib=4096
 child=''
 
 parse() {
@@ -50,8 +49,8 @@ run() {
   fi
 }
 
-# As `run`, with everything that it prints in the log, and in a process group of its own: all of it
-# ends when this script is ended.
+# Does what `run` does, with all output in the log, and in a process group of its own, so that all
+# of it ends when this script is ended.
 run_logged() {
   if [[ $dry_run ]]; then
     run "$@"
@@ -78,7 +77,7 @@ interrupted() {
   exit "$1"
 }
 
-# Standard input as the file $1, whole or not at all.
+# Writes standard input to the file $1, completely or not at all.
 write() {
   if ! { cat >"$1.new" && mv "$1.new" "$1"; } 2>/dev/null; then
     rm -f "$1.new"
@@ -96,7 +95,7 @@ as_root() {
   fi
 }
 
-# What stops here has changed nothing.
+# The checks come first: where one of them stops the script nothing has been changed.
 check_bundle() {
   local bad
   [[ ! -f $root/Makefile ]] || return 0
@@ -108,7 +107,7 @@ check_bundle() {
   say "ok: the bundle is whole"
 }
 
-# What root makes in the folder its owner could not change.
+# Refuses to run as root, since the folder's owner could not change the files that root makes.
 check_user() {
   [[ ! ${SUDO_USER:-} ]] || die "run it as $SUDO_USER, without sudo: it asks for that where it is needed"
 }
@@ -122,18 +121,16 @@ check_architecture() {
 check_release() {
   local release
   release=$(l4t_release)
-  case $release in
-    32.6.* | 32.7.*) say "ok: L4T $release (JetPack $(jetpack_of "$release"))" ;;
-    '')
-      [[ $any_jetpack ]] || die "no L4T release in $prefix/etc/nv_tegra_release: this is made for a \
-Jetson with JetPack 4.6 (L4T 32.6 or 32.7)"
-      ;;
-    *)
-      [[ $any_jetpack ]] || die "L4T $release (JetPack $(jetpack_of "$release")) is not what this is \
-made for, JetPack 4.6 (L4T 32.6 or 32.7): install that, or try with --any-jetpack"
-      warn "L4T $release was never tried"
-      ;;
-  esac
+  if is_supported "$release"; then
+    say "ok: L4T $release (JetPack $(jetpack_of "$release"))"
+  elif [[ ! $release ]]; then
+    [[ $any_jetpack ]] || die "no L4T release in $prefix/etc/nv_tegra_release: this is made for a \
+$board_title with $board_system ($board_releases)"
+  else
+    [[ $any_jetpack ]] || die "L4T $release (JetPack $(jetpack_of "$release")) is not what this is \
+made for, $board_system ($board_releases): install that, or try with --any-jetpack"
+    warn "L4T $release was never tried"
+  fi
 }
 
 check_python() {
@@ -156,15 +153,15 @@ choose_gpu() {
 }
 
 check_disk() {
-  local needed=400 free
-  [[ ! $cuda ]] || needed=1000
-  [[ ! -f $record ]] || needed=50
+  local needed=$disk_cpu_mib free
+  [[ ! $cuda ]] || needed=$disk_gpu_mib
+  [[ ! -f $record ]] || needed=$disk_again_mib
   free=$(free_mib "$root")
   ((${free:-0} >= needed)) || die "$root: ${free:-0} MiB are free on this disk, $needed are needed: \
 remove something, or put the folder on a larger disk"
 }
 
-# Exclusive as long as this process lives; nothing is written for it.
+# The lock holds as long as this process lives; no file is written for it.
 lock() {
   exec 9<"$root"
   flock -n 9 || die "another install.sh is at work here: wait for it"
@@ -189,8 +186,8 @@ system_packages() {
     die "apt-get failed, see above: repair that, \`sudo apt-get install ${packages[*]}\`, then run this again"
 }
 
-# With pip's own packages, and a stamp that comes last: half of one, of which pip itself may be the
-# broken part, or one of another Python, is made anew.
+# Makes the environment with pip's own packages, and writes a stamp at the end. An environment that
+# is incomplete, perhaps with a broken pip, or that belongs to another Python, is made anew.
 make_venv() {
   local tools stamp=$venv/.made
   tools=$(pins tools "$version")
@@ -206,7 +203,7 @@ make_venv() {
   [[ $dry_run ]] || write "$stamp" <<<"$version $tools"
 }
 
-# install GROUP: what of the group's pins is not there whole.
+# install GROUP: installs those of the group's pins that are missing or damaged.
 install() {
   local all states broken wanted
   read -ra all <<<"$(pins "$1" "$version")"
@@ -226,7 +223,7 @@ install() {
     run "$venv/bin/python" "$root/device_scripts/board/packages.py" --forget "${broken[@]}"
   fi
   say "installing ${wanted[*]}"
-  # PyCUDA is built with the pinned tools and NumPy, and not with others fetched for it.
+  # PyCUDA is built with the pinned tools and NumPy; pip must not fetch others for the build.
   pip_install --no-build-isolation "${wanted[@]}" || explain "installing ${wanted[*]}"
 }
 
@@ -235,7 +232,7 @@ pip_install() {
     --timeout 30 "$@"
 }
 
-# Says why a command failed, by what its log ends with.
+# Says why a command failed, from the end of its log.
 explain() {
   local last why
   last=$(tail -n 200 "$log" 2>/dev/null || true)
@@ -252,8 +249,8 @@ explain() {
   die "$1: $why"
 }
 
-# OpenBLAS reads the variable when NumPy loads it: with this file every program that runs in the
-# environment has it, from whatever shell or service it is started.
+# OpenBLAS reads the variable when NumPy loads it. This file sets it for every program that runs in
+# the environment, from whatever shell or service it is started.
 set_core_type() {
   local site file
   [[ $version == 3.6 ]] || return 0
@@ -269,9 +266,9 @@ set_core_type() {
   fi
 }
 
-# Compilers and TensorRT's builder want more than a Nano has beside its desktop.
+# Compilers and TensorRT's builder need more memory than a Nano has left beside its desktop.
 needs_swap() {
-  [[ $cuda ]] && (($(memory_mib MemAvailable) + $(memory_mib SwapFree) < 3072))
+  [[ $cuda ]] && (($(memory_mib MemAvailable) + $(memory_mib SwapFree) < build_memory_mib))
 }
 
 make_swap() {
@@ -280,7 +277,7 @@ make_swap() {
     warn "memory is short for building: one compiler at a time; --yes makes $swap_mib MiB of swap"
     return
   fi
-  (($(free_mib "$root") >= swap_mib + 1000)) || die "$root: no room for $swap_mib MiB of swap: remove \
+  (($(free_mib "$root") >= swap_mib + disk_gpu_mib)) || die "$root: no room for $swap_mib MiB of swap: remove \
 something, or run this again without --yes"
   say "making $swap_mib MiB of swap, until the next start, in $swap; to be rid of it: sudo swapoff $swap; sudo rm $swap"
   { as_root rm -f "$swap" && run touch "$swap" && run chmod 600 "$swap" &&
@@ -303,7 +300,7 @@ agreed() {
 
 install_pycuda() {
   [[ $cuda ]] || return 0
-  # PyCUDA asks PATH where CUDA is.
+  # PyCUDA's build finds CUDA through PATH.
   export PATH=$cuda/bin:$PATH CUDA_ROOT=$cuda
   say "PyCUDA is compiled here the first time, which takes ten minutes or more; log: $log"
   install gpu
@@ -334,7 +331,7 @@ write_record() {
   } | write "$record"
 }
 
-# The log is of this run.
+# The log only holds this run.
 start_log() {
   [[ ! $dry_run ]] || return 0
   mkdir -p "$state"

@@ -1,7 +1,7 @@
 """Inference on the device: `load` a model, `classify` images.
 
-Runs on Python 3.6 with NumPy, Pillow and ONNX Runtime 1.10, or TensorRT 8.2 and PyCUDA for engines,
-and on all that is newer.
+It runs on Python 3.6 with NumPy, Pillow and ONNX Runtime 1.10 (or TensorRT 8.2 and PyCUDA for
+engines), and on every newer version of these.
 """
 
 import os
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-# NumPy 1.19, the last for Python 3.6, brings an OpenBLAS that takes the Jetson Nano's Cortex-A57
-# for a core with instructions that it lacks, and dies on import. It reads this when it is loaded.
+# NumPy 1.19, the last for Python 3.6, brings an OpenBLAS that mistakes the Jetson Nano's Cortex-A57
+# for a core with more instructions, and crashes on import. It reads this variable when it is
+# loaded.
 if sys.version_info < (3, 7) and platform.machine() == "aarch64":
     os.environ.setdefault("OPENBLAS_CORETYPE", "ARMV8")
 
-# Builds of ONNX Runtime from Microsoft report its use to Microsoft unless this forbids it, in
-# threads that start in the middle of whatever is being measured. It is read on import as well.
+# Microsoft's builds of ONNX Runtime report its use to Microsoft unless this variable forbids it.
+# The threads that report start in the middle of whatever is being measured. It is read on import as
+# well.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
@@ -31,10 +33,10 @@ def load(
 ) -> "Session":
     """Loads the model at `path` and runs it once on a blank image.
 
-    A file that ends in .engine or .plan is one of TensorRT's and runs on the GPU, any other an ONNX
-    model and runs on the CPU. `library` is the path of the operator library, or of an engine's
-    plugin library (searched for when None), `threads` the number of CPU threads a run may use
-    (ONNX Runtime's own choice when None; an engine computes on none).
+    A file that ends in .engine or .plan is a TensorRT engine and runs on the GPU; any other is an
+    ONNX model and runs on the CPU. `library` is the path of the operator library, or of an engine's
+    plugin library (searched for when None), `threads` the number of CPU threads a run may use (ONNX
+    Runtime's own choice when None; an engine computes on none).
 
     Raises runtime.core.errors.ModelError, whose text is one line, when the model cannot be run.
     """

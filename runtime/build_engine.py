@@ -15,30 +15,29 @@ import time
 from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from runtime.console import commandline  # noqa: E402 - after the path above
+from runtime.console import build_calibration, commandline  # noqa: E402 - after the path above
 from runtime.console.waiting import wait_for  # noqa: E402
 from runtime.core import files  # noqa: E402 - after the path above
 from runtime.core.errors import ModelError, reason  # noqa: E402
 from runtime.core.metadata import PREFIX, Metadata, parse  # noqa: E402
 from runtime.core.onnx_header import read_metadata  # noqa: E402
-from runtime.engines.tensorrt import (
-    build_calibration,  # noqa: E402 - after the path above
-    engine_file,  # noqa: E402 - after the path above
-)
+from runtime.core.places import ROOT  # noqa: E402
+from runtime.engines.tensorrt import engine_file  # noqa: E402 - after the path above
 
 if TYPE_CHECKING:
     from runtime.engines.tensorrt.builder import Built, EngineBuilder, Settings
     from runtime.engines.tensorrt.gpu import Gpu
 
-# MiB. TensorRT 8.2 would take none by itself; this is enough for the layers of these networks, and
-# little of a Nano's 4 GB, which its CPU needs too.
+# The workspace is in MiB. TensorRT 8.2 would take none by itself. This is enough for the layers of
+# these networks, and little of a Nano's 4 GB, which its CPU needs too.
 _WORKSPACE = 256
 _MAX_BATCH = 8
 _PRECISIONS = ("fp32", "fp16", "int8")
-_OUT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "engines")
+_OUT = os.path.join(ROOT, "build", "engines")
 
 
 class Model(NamedTuple):
@@ -149,7 +148,7 @@ def _build(gpu: "Gpu", model: Model, options: argparse.Namespace) -> None:
 
 
 def _announce(gpu: "Gpu", output: str, precision: str) -> float:
-    """Says what begins, and how long it may take; the time of the beginning."""
+    """Says what begins and how long it may take; returns the time of the beginning."""
     from runtime.engines.tensorrt.api import VERSION
 
     commandline.show(
@@ -215,7 +214,8 @@ def _calibration_cache(output: str) -> str:
 
 
 def _timing_cache(output: str) -> str:
-    """One for all engines of a folder: layers that are alike are timed once."""
+    """The timing cache that all engines of a folder share, so that layers that are alike are timed
+    once."""
     return os.path.join(os.path.dirname(output), "timing.cache")
 
 
@@ -230,7 +230,8 @@ def _read_timing_cache(path: str) -> bytes:
 def _build_logged(
     gpu: "Gpu", builder: "EngineBuilder", model: Model, settings: "Settings", log: str
 ) -> "Built":
-    """Builds with everything that TensorRT says in the file `log`, also where it fails."""
+    """Builds, and writes everything that TensorRT says to the file `log`, even where the build
+    fails."""
     from runtime.engines.tensorrt.api import LOGGER
     from runtime.engines.tensorrt.builder import describe
 
@@ -245,7 +246,8 @@ def _build_logged(
         try:
             return wait_for(job, "building")
         except ModelError as error:
-            # Only its text: its traceback would keep TensorRT's objects beyond the GPU's context.
+            # Only the text is kept: the traceback would keep TensorRT's objects alive beyond the
+            # GPU's context.
             failed = str(error)
     raise ModelError("{} (TensorRT's whole log: {})".format(failed, log))
 

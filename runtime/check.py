@@ -16,12 +16,14 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime.console import commandline  # noqa: E402 - after the path above
 from runtime.core import files  # noqa: E402 - after the path above
 from runtime.core.errors import ModelError  # noqa: E402
+from runtime.core.places import ROOT  # noqa: E402
 
 if TYPE_CHECKING:
     from runtime.core.arrays import FloatArray
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
     from runtime.core.session import Session
 
 TOLERANCES = {"fp32": 1e-5, "fp16": 1e-2}
-"""||logits - reference|| / ||reference||, by what computes them: as in `make validate`. None for an
-engine on 8-bit integers, whose rounding TensorRT chooses: its deviation is told and not judged."""
+"""The most that ||logits - reference|| / ||reference|| may be, by precision, as in `make validate`.
+An engine on 8-bit integers has none: TensorRT chooses how it rounds, so its deviation is shown and
+not judged."""
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INT8_NAME = ".int8.onnx"
 
 
@@ -73,7 +75,7 @@ def _parser() -> commandline.Parser:
         "package, MODEL as the file says it is called)",
     )  # fmt: skip
     parser.add_argument(
-        "--report", metavar="FILE.json", default=os.path.join(_ROOT, "reports", "check.json"),
+        "--report", metavar="FILE.json", default=os.path.join(ROOT, "reports", "check.json"),
         help="where the report goes (default: reports/check.json beside the runtime package)",
     )  # fmt: skip
     commandline.add_engine_options(parser)
@@ -86,12 +88,12 @@ def _models() -> List[str]:
 
     found = []
     for folder, suffixes in (("models", (".onnx",)), ("engines", SUFFIXES)):
-        path = os.path.join(_ROOT, folder)
+        path = os.path.join(ROOT, folder)
         names = sorted(os.listdir(path)) if os.path.isdir(path) else []
         found += [os.path.join(path, name) for name in names if name.endswith(suffixes)]
     if not found:
         raise ModelError(
-            "no models below {}: name one".format(os.path.join(_ROOT, "models"))
+            "no models below {}: name one".format(os.path.join(ROOT, "models"))
         )  # fmt: skip
     return found
 
@@ -115,7 +117,8 @@ def _compared(path: str, options: argparse.Namespace) -> Dict[str, Any]:
         reference = read(name)
         sha256 = files.sha256(path)
         _check_origin(path, sha256, session, name, reference)
-        # One at a time, as on a device; and so a board's memory holds what one needs.
+        # Images are run one at a time, as on a device, so that a board's memory only has to hold
+        # one.
         logits = _logits(path, session, reference.images)
     precision = _precision(path, sha256, reference)
     entry = {"sha256": sha256, "reference": name, "precision": precision}  # type: Dict[str, Any]
@@ -133,7 +136,7 @@ def _compared(path: str, options: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _reference_of(model: str) -> str:
-    return os.path.join(_ROOT, "reference", "{}.npz".format(model))
+    return os.path.join(ROOT, "reference", "{}.npz".format(model))
 
 
 def _check_origin(

@@ -12,7 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime.console import commandline  # noqa: E402 - after the path above
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 _TOP = 5
 _DECODERS = 4
-# Batches decoded ahead of the network: enough to keep it fed, few enough for the device's memory.
+# The number of batches that are decoded ahead of the network: enough to keep it busy, and few
+# enough for the device's memory.
 _AHEAD = 2
 
 
@@ -56,9 +58,10 @@ class Counts:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command; returns its exit code. Raises ShiftAddError for what stops all of it."""
     options = _parser().parse_args(arguments)
-    # Imported here, where an interrupt and a missing package are told in one line.
+    # These imports stand here, where an interrupt and a missing package are reported in one line.
     import runtime
     from runtime.core.images import ImageFolder
+    from runtime.core.selection import match_classes, subset
 
     session = runtime.load(options.model, options.library, options.threads)
     data = ImageFolder(options.data)
@@ -98,33 +101,6 @@ def _parser() -> commandline.Parser:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     commandline.add_engine_options(parser)
     return parser
-
-
-def match_classes(data: "ImageFolder", labels: Sequence[str]) -> List[int]:
-    """The model's class index of each of the data set's classes, by name.
-
-    Raises DataError naming the classes that the model does not know.
-    """
-    index = {label: i for i, label in enumerate(labels)}
-    unknown = [name for name in data.classes if name not in index]
-    if unknown:
-        raise DataError(
-            "{}: the model does not know {} of the {} classes: {}; it knows {}".format(
-                data.path, len(unknown), len(data.classes), _some(unknown), _some(labels)
-            )
-        )
-    return [index[name] for name in data.classes]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def subset(count: int, limit: Optional[int]) -> List[int]:
-    """The indices of `limit` of `count` samples, evenly spread (the samples lie class by class)."""
-    if limit is None or limit >= count:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]
 
 
 def evaluate(
@@ -185,7 +161,7 @@ def _decoded(
         while waiting:
             yield waiting.pop(0)
     finally:
-        # An interrupt is not to wait for the images that nobody will look at.
+        # An interrupt must not wait for images that nobody will look at.
         for futures in waiting:
             for _, future in futures:
                 future.cancel()

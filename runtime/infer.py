@@ -16,7 +16,8 @@ import time
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the package's folder is needed.
+    # Run as a script, Python has put this file's folder on the path; the package's folder is
+    # needed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime.console import (
@@ -52,7 +53,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _parser() -> commandline.Parser:
-    # Here as below: imported where an interrupt and a missing package are told in one line.
+    # These imports, here and below, stand where an interrupt and a missing package are reported in
+    # one line.
     from runtime.console import benchmark
     from runtime.video import camera
 
@@ -128,8 +130,11 @@ def _check_usage(parser: commandline.Parser, options: "argparse.Namespace") -> N
 
 def _images(options: "argparse.Namespace") -> int:
     import runtime
+    from runtime.core.images import load_decoders
 
     session = runtime.load(options.model, options.library, options.threads)
+    # The network ran once when it was loaded. Neither that nor this is a time of the first image's.
+    load_decoders()
     files, failed = _files(options.images)
     show = _show_json if options.json else _show_text
     classified: List[str] = []
@@ -166,7 +171,7 @@ def _stream(options: "argparse.Namespace") -> int:
 
 
 def _settings(options: "argparse.Namespace") -> "Settings":
-    """The camera's, as far as they were given."""
+    """The settings of the camera, as far as they were given."""
     from runtime.video.camera import Settings
 
     settings = Settings()

@@ -81,8 +81,8 @@ class Deviation:
 
     @property
     def decibels(self) -> float:
-        """The signal-to-noise ratio, 10 log10(||reference||^2 / ||output - reference||^2): infinite
-        without an error, and minus that where there is nothing but error."""
+        """The signal-to-noise ratio, 10 log10(||reference||^2 / ||output - reference||^2). It is
+        infinite where there is no error, and minus infinity where there is nothing but error."""
         relative = self.relative
         if relative == 0.0:
             return math.inf
@@ -97,7 +97,7 @@ class Deviation:
 def _squares(values: Array) -> float:
     """The sum of squares of a flat float64 array.
 
-    Not by np.dot: BLAS wakes threads of its own for it, which stand in the way of the engine's.
+    np.dot is not used: BLAS wakes threads of its own for it, which compete with the engine's.
     """
     return float(np.einsum("i,i->", values, values))
 

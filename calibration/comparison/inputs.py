@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from runtime.core.errors import DataError
 from runtime.core.images import ImageFolder, list_images, open_image
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
-from runtime.evaluate import match_classes, subset
+from runtime.core.selection import Opener, find_images, match_classes, subset
 
 Float32 = npt.NDArray[np.float32]
-Opener = Callable[[], Image.Image]
 
 # Colour photographs inside scikit-image's package: they need no download.
 _SAMPLES = (
@@ -36,7 +35,7 @@ _SAMPLES = (
 
 
 def random_inputs(count: int, input_size: Sequence[int], seed: int) -> Float32:
-    """Normal noise, as a normalised image's mean and deviation are: float32 [count, C, H, W]."""
+    """Noise with the mean 0 and the deviation 1 of a normalised image: float32 [count, C, H, W]."""
     rng = np.random.default_rng(seed)
     noise: Float32 = rng.standard_normal((count, *input_size), dtype=np.float32)
     return noise
@@ -46,16 +45,15 @@ def real_inputs(sources: Sequence[str], count: int, metadata: Metadata) -> Float
     """Preprocessed images, float32 [N, C, H, W] with N at most `count`.
 
     `sources` are image files, folders of images, or zips in the ImageFolder layout; `count` images
-    spread evenly over them are taken. Without sources they are patches of sample photographs.
+    spread evenly over them are taken. Without sources, patches of sample photographs are taken.
 
     Raises DataError for what is missing or no image.
     """
     if not sources:
         return np.stack([preprocess(patch, metadata) for patch in sample_patches(count)])
     openers = [opener for source in sources for opener in _openers(source)]
-    taken = min(count, len(openers))
-    chosen = [openers[i * len(openers) // taken] for i in range(taken)]
-    return np.stack([preprocess(opener(), metadata) for opener in chosen])
+    chosen = subset(len(openers), count)
+    return np.stack([preprocess(openers[i](), metadata) for i in chosen])
 
 
 def labelled_inputs(
@@ -82,7 +80,7 @@ def labelled_inputs(
 
 
 def _labelled_folder(source: str, metadata: Metadata) -> ImageFolder | None:
-    if not (Path(source).is_dir() or _is_zip(source)):
+    if not _holds_images(source):
         return None
     try:
         folder = ImageFolder(source)
@@ -94,7 +92,8 @@ def _labelled_folder(source: str, metadata: Metadata) -> ImageFolder | None:
 def sample_patches(count: int) -> list[Image.Image]:
     """`count` patches of the photographs that scikit-image's package holds.
 
-    Each photograph whole, then each one's quadrants, then their quadrants, and so on.
+    First come the whole photographs, then the quadrants of each, then the quadrants of these, and
+    so on.
     """
     photographs = [open_image(str(path), str(path)) for path in sample_photographs()]
     patches: list[Image.Image] = []
@@ -109,7 +108,7 @@ def sample_patches(count: int) -> list[Image.Image]:
 
 def sample_photographs() -> list[Path]:
     """The photographs that scikit-image's package holds. Raises DataError where it has none."""
-    # Found, not imported: scikit-image's own import takes seconds.
+    # The package is only located and not imported, since importing scikit-image takes seconds.
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise DataError("no sample images: install scikit-image, or name some with --images")
@@ -128,11 +127,12 @@ def _cell(image: Image.Image, row: int, column: int, cells: int) -> Image.Image:
 
 
 def _openers(source: str) -> list[Opener]:
-    if _is_zip(source):
-        folder = ImageFolder(source)
-        return [partial(folder.open, i) for i in range(len(folder))]
+    if _holds_images(source):
+        return [opener for _, opener in find_images(source)]
     return [partial(open_image, path, path) for path in list_images(source)]
 
 
-def _is_zip(source: str) -> bool:
-    return Path(source).is_file() and zipfile.is_zipfile(source)
+def _holds_images(source: str) -> bool:
+    """Whether it is a folder or a zip, and not one image."""
+    path = Path(source)
+    return path.is_dir() or (path.is_file() and zipfile.is_zipfile(path))

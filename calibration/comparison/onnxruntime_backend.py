@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,10 @@ import onnxruntime  # type: ignore[import-untyped]
 from calibration.comparison.backend import Backend, Runner, check_names
 from calibration.comparison.deviation import FLOAT32, Array
 from runtime.core import library as operator_library
-from runtime.core.errors import ModelError, one_line
+from runtime.core.errors import ModelError
 from runtime.core.metadata import Metadata
 from runtime.core.session import INPUT
+from runtime.engines.onnxruntime.errors import explain
 
 _FATAL_ONLY = 4
 
@@ -31,7 +31,7 @@ class Graph:
         try:
             values = self._session.run(self.outputs, dict(feeds))
         except Exception as error:
-            raise ModelError(_explain(error)) from error
+            raise ModelError(explain(error)) from error
         return dict(zip(self.outputs, values, strict=True))
 
 
@@ -52,7 +52,7 @@ class OnnxRuntimeBackend(Backend):
     def load_graph(self, content: bytes) -> Graph:
         """Loads any ONNX graph of our operators. Raises ModelError."""
         options = onnxruntime.SessionOptions()
-        # What ONNX Runtime logs it also raises, and that is shown.
+        # ONNX Runtime also raises what it logs, and the exception is what is shown.
         options.log_severity_level = _FATAL_ONLY
         try:
             if self.library is not None:
@@ -61,7 +61,7 @@ class OnnxRuntimeBackend(Backend):
                 content, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise ModelError(_explain(error)) from error
+            raise ModelError(explain(error)) from error
         return Graph(session)
 
 
@@ -75,8 +75,3 @@ def _find_library(metadata: Metadata, given: str | None) -> str | None:
             f"it with `make plugins`, or point to it with --library"
         )
     return found
-
-
-def _explain(error: Exception) -> str:
-    """ONNX Runtime's text in one line, without its "[ONNXRuntimeError] : 1 : FAIL : "."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))

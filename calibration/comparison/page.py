@@ -25,7 +25,8 @@ img { max-width: 100%; }
 def write_page(path: Path, title: str, body: Sequence[str]) -> None:
     """Writes a page with this title and these pieces of HTML to `path`, whose folder is made.
 
-    Raises ShiftAddError where the file cannot be written; then none is there, or the one before.
+    Raises ShiftAddError where the file cannot be written; then there is none, or still the one
+    before.
     """
     shown = html.escape(title)
     page = (

@@ -41,7 +41,7 @@ class TensorRtBackend(Backend):
         self._engines: list[Engine] = []
         self._finalizer = weakref.finalize(self, _release, self._gpu, self._engines)
         with self._gpu.current():
-            # TensorRT's registry takes its logger from the first object that is made.
+            # The first object that is made gives TensorRT's registry its logger.
             trt.Runtime(LOGGER)
             self.library = load_plugins(metadata.operators, library)
 
@@ -56,7 +56,8 @@ class TensorRtBackend(Backend):
         self._finalizer()
 
     def facts(self) -> dict[str, str]:
-        # Only here: where it is missing, runtime.engines.tensorrt.gpu says what to install.
+        # This import stands here, since runtime.engines.tensorrt.gpu says what to install where
+        # PyCUDA is missing.
         import pycuda
 
         return {
@@ -81,7 +82,7 @@ class TensorRtBackend(Backend):
                 built = builder.build(content, self._input_size, settings)
             finally:
                 builder.release()
-        # The second engine has the layers of the first.
+        # The second engine has the layers of the first, so it need not time them again.
         self._timing_cache = built.timing_cache
         self._built.append(hashlib.sha256(built.engine).hexdigest())
         return built.engine

@@ -1,16 +1,15 @@
-"""Between a value, channels second, and its codes, channels last."""
+"""Converts between a value, channels second, and its codes, channels last."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.scales import Scale
+from calibration.quantization import Grid
 
 Float32 = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 
-LAST_CODE = 255
 _SUFFIX = "/codes"
 
 
@@ -20,43 +19,44 @@ def codes_name(value: str) -> str:
 
 
 def value_name(codes: str) -> str | None:
-    """The float graph's value that the tensor `codes` holds the codes of, None for another name."""
+    """The float graph's value whose codes the tensor `codes` holds; None for a tensor of another
+    name."""
     return codes.removesuffix(_SUFFIX) if codes.endswith(_SUFFIX) else None
 
 
-def quantize(value: Float32, scale: Scale) -> Codes:
+def quantize(value: Float32, grid: Grid) -> Codes:
     """Codes [N, ..., C] of a value [N, C, ...], rounded half to even as QuantizeLinear does."""
-    codes = _steps(value, scale)
-    codes += np.float32(scale.zero_point)
+    codes = _steps(value, grid)
+    codes += np.float32(grid.zero_point)
     return np.ascontiguousarray(np.moveaxis(codes.astype(np.uint8), 1, -1))
 
 
-def dequantize(codes: Codes, scale: Scale) -> Float32:
+def dequantize(codes: Codes, grid: Grid) -> Float32:
     """The value [N, C, ...] that codes [N, ..., C] stand for."""
     steps = codes.astype(np.float32)
-    steps -= np.float32(scale.zero_point)
-    steps *= scale.scale
+    steps -= np.float32(grid.zero_point)
+    steps *= grid.scale
     return np.moveaxis(steps, -1, 1)
 
 
-def rounded(value: Float32, scale: Scale) -> Float32:
-    """What is left of a value when it is turned into codes and back."""
-    steps = _steps(value, scale)
-    steps *= scale.scale
+def rounded(value: Float32, grid: Grid) -> Float32:
+    """The value after it is turned into codes and back."""
+    steps = _steps(value, grid)
+    steps *= grid.scale
     return steps
 
 
-def _steps(value: Float32, scale: Scale) -> Float32:
-    """How many steps of the scale from 0 a value's code lies: whole numbers."""
-    steps = value / scale.scale
+def _steps(value: Float32, grid: Grid) -> Float32:
+    """How many steps of the grid a value's code is away from 0, as whole numbers."""
+    steps = value / grid.scale
     np.rint(steps, out=steps)
-    return np.clip(steps, -scale.zero_point, LAST_CODE - scale.zero_point, out=steps)
+    return np.clip(steps, -grid.zero_point, grid.last - grid.zero_point, out=steps)
 
 
-def saturated(codes: Codes, scale: Scale) -> int:
+def saturated(codes: Codes, grid: Grid) -> int:
     """How many codes lie at an end of the range, where they may stand for any value beyond it.
 
     An end that is the code of 0 does not count: it holds the zeros of a ReLU.
     """
-    ends = {0, LAST_CODE} - {scale.zero_point}
+    ends = {0, grid.last} - {grid.zero_point}
     return sum(int(np.count_nonzero(codes == end)) for end in ends)

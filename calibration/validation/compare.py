@@ -16,18 +16,18 @@ from calibration.validation.pair import Pair
 Float32 = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]
 
-# Of a GhostNet at 224x224, an image's activations are 42 MB, and they are held in both models.
+# One image's activations in a GhostNet at 224x224 are 42 MB, and those of both models are held.
 _BATCH = 4
 
 LEAST_ISOLATED = 10.0
-"""The least signal-to-noise ratio of a layer by itself, in dB. Where the values' root mean square
-is but one step between codes, rounding them leaves 10 log10(12) = 10.8 dB, and most of them share
-two or three codes."""
+"""The least signal-to-noise ratio of a layer by itself, in dB. Where the root mean square of the
+values is only one step between codes, rounding them leaves 10 log10(12) = 10.8 dB, and most of them
+share two or three codes."""
 
 BEYOND_ROUNDING = 0.5
-"""How far, in dB, a layer by itself may lie below what rounding alone leaves: an eighth more noise.
-All 76 of the shipped GhostShiftAddNet lie within 0.02 dB of it: a right layer does nothing
-otherwise but the rounding of a value halfway between two codes."""
+"""How far, in dB, a layer by itself may lie below what rounding alone leaves; 0.5 dB are an eighth
+more noise. All 76 layers of the shipped GhostShiftAddNet lie within 0.02 dB of it: a right layer
+differs only in how it rounds a value halfway between two codes."""
 
 
 @dataclass
@@ -35,13 +35,13 @@ class LayerResult:
     """One layer over all images.
 
     Attributes:
-        isolated: of a quantized layer that was given codes of the float model's own values: what
-            the rounding of input, weights and output, and the ends of their ranges, cost by
-            themselves. None for a layer in float.
-        accumulated: of the layer within the integer model.
-        rounding: of the float layer with its input, adder weights and output rounded to the same
-            codes: what the isolated figure is to be held against.
-        saturated, elements: codes at an end of the range, of all codes.
+        isolated: the deviation of a quantized layer that is given codes of the float model's own
+            values. It shows what the rounding of input, weights and output, and the ends of their
+            ranges, cost by themselves. None for a layer in float.
+        accumulated: the deviation of the layer within the integer model.
+        rounding: the deviation of the float layer when its input, adder weights and output are
+            rounded to the same codes; the isolated figure is compared with it.
+        saturated, elements: the number of codes at an end of the range, and of all codes.
         shape: of the output, channels first, without the batch.
     """
 
@@ -60,19 +60,20 @@ class LayerResult:
 
     @property
     def silent(self) -> bool:
-        """Whether the float layer answers 0 to every image, which no ratio can be taken to."""
+        """Whether the float layer answers 0 to every image, so that there is no ratio to it."""
         return self.accumulated.squared_reference == 0.0
 
     @property
     def faulty(self) -> bool:
-        """Whether it loses more than rounding does, so that its weights, scales or kernel err."""
+        """Whether it loses more than rounding does, so that its weights, its scales or its kernel
+        are wrong."""
         if self.isolated is None or self.silent:
             return False
         return self.isolated.decibels < self.rounding.decibels - BEYOND_ROUNDING
 
     @property
     def coarse(self) -> bool:
-        """Whether its codes are too few for its values, however rightly they are computed."""
+        """Whether it has too few codes for its values, even if they are computed rightly."""
         if self.isolated is None or self.silent:
             return False
         return self.isolated.decibels < LEAST_ISOLATED
@@ -88,7 +89,7 @@ class Result:
 
     Attributes:
         least_agreement: the share of images whose best class is to be the same.
-        logits: the integer model's against the float model's.
+        logits: the deviation of the integer model's logits from the float model's.
         float_logits, integer_logits: the logits themselves, float32 [images, classes].
         classes: the true ones, int64 [images], where they are known.
     """
@@ -168,5 +169,5 @@ def _add_layers(results: list[LayerResult], pair: Pair, batch: Float32) -> None:
         alone = pair.dequantized(isolated[layer.isolated], layer.value)
         result.isolated.add(alone, values[layer.value])
         result.rounding.add(rounded[layer.isolated], values[layer.value])
-        result.saturated += saturated(codes, pair.scales[layer.value])
+        result.saturated += saturated(codes, pair.grids[layer.value])
         result.elements += codes.size

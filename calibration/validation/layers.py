@@ -25,7 +25,7 @@ class Layer:
         name: of its node in both; for the image's own codes, of the graph's input.
         operator: of the node in the integer model.
         value: what it makes, as the float model calls it.
-        quantized: whether it makes codes; one that stays in float makes the value itself.
+        quantized: whether it makes codes; a layer that stays in float makes the value itself.
     """
 
     name: str
@@ -49,9 +49,9 @@ INPUT_LAYER = Layer(INPUT, "QuantizeLinear", INPUT, True)
 
 
 def match_layers(float_graph: onnx.GraphProto, integer_graph: onnx.GraphProto) -> list[Layer]:
-    """The quantized layers, and of those that stay in float the ones with weights, in order.
+    """The quantized layers, and those layers with weights that stay in float, in order.
 
-    The image's own codes stand first, where the model makes them of the image.
+    The image's own codes come first, where the model quantizes the image.
 
     Raises ModelError where a layer with weights has no node in the integer model.
     """
@@ -122,8 +122,8 @@ def isolated_layers(
 def _copies(
     layer: Layer, nodes: Sequence[onnx.NodeProto], values: Collection[str]
 ) -> list[onnx.NodeProto]:
-    """Copies of the nodes that make the layer's codes, as far back as values of the float model, or
-    codes of such; the tensors between are named after the layer."""
+    """Copies of the nodes that make the layer's codes, back to values of the float model or codes
+    of such values. The tensors between them are named after the layer."""
     made = {name for node in nodes for name in node.output}
     renamed = {layer.output: layer.isolated}
     copies = []
@@ -151,7 +151,7 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     returned = {output.name for output in copy.graph.output} | {INPUT}
-    # Without types: ONNX Runtime infers them, those of custom operators too.
+    # The new outputs need no types: ONNX Runtime infers them, even for custom operators.
     copy.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in returned
     )

@@ -33,12 +33,12 @@ Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 class Pair:
     """Both models in ONNX Runtime: as they are, with every layer's output, and layer by layer.
 
-    Scales are those of the calibration table: what a tensor of the integer model is to stand for,
-    whatever its nodes take it for.
+    The grids follow from the calibration table: they say what a tensor of the integer model stands
+    for, whatever its nodes take it for.
 
     Attributes:
         layers: of the integer model, in order.
-        scales: by value.
+        grids: of the codes, by value.
 
     Raises ModelError, in one line, for files that do not belong together, and for whatever keeps
     one from running.
@@ -59,13 +59,14 @@ class Pair:
         computed = [INPUT, *(name for node in graph.node for name in node.output)]
         _check_complete(self.table, table_path, computed)
         constants = [tensor.name for tensor in graph.initializer]
-        self.scales = share_scales(graph.node, self.table.ranges, constants)
+        scales = share_scales(graph.node, self.table.ranges, constants)
+        self.grids = {value: scale.grid for value, scale in scales.items()}
         self.backend = OnnxRuntimeBackend(integer_file.metadata, library)
         self._float = self._load(float_file, float_file.content)
         self._integer = self._load(integer_file, integer_file.content)
         self._parts = isolated_layers(integer_file.model, self.layers, computed)
         self._isolated = self._load(integer_file, self._parts.content)
-        bounds = rounded_layers(float_file.model, self.layers, self.scales)
+        bounds = rounded_layers(float_file.model, self.layers, self.grids)
         self._rounded_inputs = bounds.values
         self._rounded = self._load(float_file, bounds.content)
         values = [*self._parts.codes, *self._parts.values, *(layer.value for layer in self.layers)]
@@ -74,15 +75,15 @@ class Pair:
         self._layer_outputs = self._load(integer_file, with_outputs(integer_file.model, outputs))
 
     def float_logits(self, images: Float32) -> Float32:
-        """[N, classes], by the float file as it is."""
+        """The logits, [N, classes], that the float file gives as it is."""
         return self._float({INPUT: images})[OUTPUT]
 
     def integer_logits(self, images: Float32) -> Float32:
-        """[N, classes], by the integer file as it is."""
+        """The logits, [N, classes], that the integer file gives as it is."""
         return self._integer({INPUT: images})[OUTPUT]
 
     def float_values(self, images: Float32) -> Mapping[str, Float32]:
-        """What the float model makes of the images, and these, by value."""
+        """All values of the float model for these images, by name, the images included."""
         return {**self._float_values({INPUT: images}), INPUT: images}
 
     def layer_outputs(self, images: Float32) -> Mapping[str, Array]:
@@ -93,22 +94,22 @@ class Pair:
         """What each quantized layer makes of the float model's values, by Layer.isolated."""
         feeds: dict[str, Array] = {name: values[name] for name in self._parts.values}
         for value in self._parts.codes:
-            feeds[codes_name(value)] = quantize(values[value], self.scales[value])
+            feeds[codes_name(value)] = quantize(values[value], self.grids[value])
         return self._isolated(feeds)
 
     def rounded_outputs(self, values: Mapping[str, Float32]) -> Mapping[str, Float32]:
         """What rounding alone makes of each quantized layer's output, by Layer.isolated."""
-        feeds = {name: rounded(values[name], self.scales[name]) for name in self._rounded_inputs}
+        feeds = {name: rounded(values[name], self.grids[name]) for name in self._rounded_inputs}
         made = {INPUT_LAYER.isolated: values[INPUT], **self._rounded(feeds)}
         return {
-            layer.isolated: rounded(made[layer.isolated], self.scales[layer.value])
+            layer.isolated: rounded(made[layer.isolated], self.grids[layer.value])
             for layer in self.layers
             if layer.quantized
         }
 
     def dequantized(self, codes: Array, value: str) -> Float32:
         """The float value that codes of `value` stand for."""
-        return dequantize(codes, self.scales[value])
+        return dequantize(codes, self.grids[value])
 
     def _load(self, file: ModelFile, content: bytes) -> Run:
         def run(feeds: Mapping[str, Array]) -> dict[str, Array]:

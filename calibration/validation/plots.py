@@ -15,7 +15,8 @@ from calibration.comparison.figures import (
 )
 from calibration.validation.compare import LEAST_ISOLATED, LayerResult, Result
 
-# An axis has no place for what is exact, nor for what is nothing but noise.
+# The axis ends here, since it has no place for the infinite ratio of an exact layer or of pure
+# noise.
 _LEAST, _MOST = -10.0, 80.0
 _SMALLEST_SHARE = 1e-7
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from calibration.comparison import page
+from calibration.comparison.report import Picture, Report, Table
 from calibration.validation import plots, rows
 from calibration.validation.compare import BEYOND_ROUNDING, LEAST_ISOLATED, Result
 
@@ -26,26 +25,26 @@ range; a code that stands for 0 does not count, since it holds a ReLU's zeros.</
 """
 
 
-def write_report(path: Path, title: str, facts: Mapping[str, str], result: Result) -> None:
-    """Writes the report to `path`, whose folder is made; aside first, so that none is half done.
+def report_on(result: Result, title: str, facts: Mapping[str, str]) -> Report:
+    """The report of a comparison.
 
     Args:
         facts: what was compared with what, name to value.
-
-    Raises ShiftAddError where the file cannot be written.
     """
     layers = [rows.layer_cells(layer) for layer in result.worst_first]
-    body = [
-        page.verdicts(rows.verdicts(result), result.passed),
-        "<h2>End to end</h2>",
-        page.table(rows.logits_header(result), [rows.logits_cells(result)]),
-        page.picture(plots.logits(result), "logits of the two models, and their differences"),
-        "<h2>Layer by layer</h2>",
-        _METHOD,
-        page.picture(plots.ratios_by_layer(result), "signal-to-noise ratios by layer"),
-        page.picture(plots.saturation_by_layer(result), "codes at the ends of the range"),
-        page.table(rows.LAYER_HEADER, layers),
-        "<h2>What was compared</h2>",
-        page.facts(facts),
-    ]
-    page.write_page(path, title, body)
+    logits = Picture(plots.logits(result), "logits of the two models, and their differences")
+    return Report(
+        title=title,
+        facts=facts,
+        summary=rows.summary(result),
+        verdicts=rows.verdicts(result),
+        passed=result.passed,
+        end_to_end=Table(rows.logits_header(result), [rows.logits_cells(result)]),
+        logits=logits,
+        method=_METHOD,
+        layers=Table(rows.LAYER_HEADER, layers),
+        pictures=[
+            Picture(plots.ratios_by_layer(result), "signal-to-noise ratios by layer"),
+            Picture(plots.saturation_by_layer(result), "codes at the ends of the range"),
+        ],
+    )

@@ -1,7 +1,8 @@
-"""What rounding to codes alone costs a layer: the float layer, its input and weights rounded.
+"""What rounding to codes alone costs a layer, told by the float layer with its input and weights
+rounded.
 
-A right integer layer does no worse. It is computed by the float operators from the float weights:
-neither the quantizer's arithmetic nor the integer kernels' is in it.
+A right integer layer loses no more. The figure is computed by the float operators from the float
+weights, so that neither the quantizer's arithmetic nor the integer kernels' is in it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.scales import Scale
+from calibration.quantization import Grid
 from calibration.validation.layers import Layer
 from export.onnx_export.graph import Array, is_custom
 
@@ -23,8 +24,8 @@ class RoundedLayers:
     """A graph in which every layer reads inputs of its own.
 
     Attributes:
-        content: the ONNX model. It reads values of the float model, to be fed rounded to codes; its
-            outputs are the layers' `isolated`, not yet rounded.
+        content: the ONNX model. It reads values of the float model, which have to be rounded to
+            codes first; its outputs are the layers' `isolated`, which are not rounded yet.
         values: those that it reads.
     """
 
@@ -33,7 +34,7 @@ class RoundedLayers:
 
 
 def rounded_layers(
-    float_model: onnx.ModelProto, layers: Iterable[Layer], scales: Mapping[str, Scale]
+    float_model: onnx.ModelProto, layers: Iterable[Layer], grids: Mapping[str, Grid]
 ) -> RoundedLayers:
     """The float model's nodes of the quantized `layers`, adder weights rounded."""
     quantized = {layer.value: layer for layer in layers if layer.quantized}
@@ -47,7 +48,7 @@ def rounded_layers(
         copy.CopyFrom(node)
         copy.output[0] = layer.isolated
         if is_custom(node) and node.op_type == "AdderConv":
-            rounded = _rounded(numpy_helper.to_array(weights[node.input[1]]), scales[node.input[0]])
+            rounded = _rounded(numpy_helper.to_array(weights[node.input[1]]), grids[node.input[0]])
             copy.input[1] = f"{layer.isolated}/W"
             constants.append(numpy_helper.from_array(rounded, copy.input[1]))
         nodes.append(copy)
@@ -61,13 +62,12 @@ def rounded_layers(
     return RoundedLayers(bytes(model.SerializeToString()), tuple(read))
 
 
-def _rounded(weight: Array, grid: Scale) -> Array:
-    """An adder's weights, moved by what rounding to the input's grid moves them.
+def _rounded(weight: Array, grid: Grid) -> Array:
+    """An adder's weights, each moved by the error of its rounding to the input's grid.
 
-    Beyond the grid's ends a clamped weight costs nothing (operators.md, "Weight clamp"): such a
+    Beyond the grid's ends a clamped weight costs nothing (docs/operators.md, section 5.4): such a
     weight moves by the rounding of the end.
     """
-    low, high = grid.grid
-    clamped = weight.clip(low, high)
+    clamped = weight.clip(grid.low, grid.high)
     moved = np.rint(clamped / grid.scale) * grid.scale - clamped
     return np.asarray(weight + moved, np.float32)

@@ -22,7 +22,8 @@ LAYER_HEADER = (
 
 
 def layer_cells(result: LayerResult) -> tuple[str, ...]:
-    """One layer, decibels but for the share of codes at the ends of their range."""
+    """One layer; the figures are in decibels, except for the share of codes at the ends of their
+    range."""
     quantized = result.isolated is not None
     return (
         result.layer.name,
@@ -60,6 +61,20 @@ def logits_cells(result: Result) -> tuple[str, ...]:
         _share(result.top1(result.integer_logits)),
         PASS if result.agreement >= result.least_agreement else FAIL,
     )
+
+
+def summary(result: Result) -> list[str]:
+    """The worst layer by itself and the logits, in a line each, and what is broken, if anything."""
+    worst = result.worst_first[0]
+    isolated = "float" if worst.isolated is None else _decibels(worst.isolated)
+    broken = [sentence for sentence in verdicts(result) if sentence.startswith(FAIL)]
+    return [
+        f"worst of {len(result.layers)} layers  {isolated} dB (rounding alone "
+        f"{_decibels(worst.rounding)}): {worst.layer.name}",
+        f"logits  {_decibels(result.logits)} dB; same best class for "
+        f"{result.same_top1} of {len(result.float_logits)}",
+        *broken,
+    ]
 
 
 def verdicts(result: Result) -> list[str]:

@@ -1,1 +1,1 @@
-"""What runs on the board itself: Python 3.6, and what `install.sh` brings."""
+"""What runs on the board itself; it needs Python 3.6 and what `install.sh` installs."""

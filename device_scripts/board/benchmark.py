@@ -1,7 +1,8 @@
 """Measures the models of a folder on this board: `python3 device_scripts/board/benchmark.py`.
 
-`device_scripts/benchmark.sh` starts it with the bundle's folders. Every model is measured by turns
-with all the others, in one run: what the board does meanwhile, such as growing hot, is shared.
+`device_scripts/benchmark.sh` starts it with the bundle's folders. The models are measured by turns
+in one run, so that whatever happens to the board meanwhile, such as growing hot, affects all of
+them.
 
 Exit codes: 0 fine; 1 some models could not be run; 2 bad usage, or none could be run.
 """
@@ -14,7 +15,8 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 if not __package__:
-    # Run as a script: Python put this file's folder on the path, the repository's root is needed.
+    # Run as a script, Python has put this file's folder on the path; the repository's root is
+    # needed.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from runtime.console import commandline  # noqa: E402 - after the path above
@@ -23,13 +25,15 @@ from runtime.core.errors import ModelError  # noqa: E402
 
 _ROUNDS, _QUICK_ROUNDS = 5, 2
 _RUNS, _QUICK_RUNS = 200, 20
-# Seconds of a turn, at least, where power is sampled: ten samples, or three.
+# The least seconds of a turn where power is sampled, enough for ten samples or, with --quick,
+# three.
 _TURN, _QUICK_TURN = 2.0, 0.6
 _IDLE, _QUICK_IDLE = 3.0, 0.6
 
 
 class Plan(NamedTuple):
-    """How much is measured: rounds, runs of each turn, and seconds of a turn and of idling."""
+    """How much is measured: the rounds, the runs of each turn, and the seconds of a turn and of
+    idling."""
 
     rounds: int
     runs: int
@@ -40,7 +44,7 @@ class Plan(NamedTuple):
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command; returns its exit code. Raises ShiftAddError for what stops all of it."""
     options = _parser().parse_args(arguments)
-    # Imported here, where a missing package is told in one line.
+    # These imports stand here, where a missing package is reported in one line.
     from device_scripts.board import report, system, throttling
     from device_scripts.board.tegrastats import Sampler
 
@@ -118,7 +122,8 @@ def _all(options: Any) -> List[str]:
 
 
 def _load(stack: Any, paths: Sequence[str]) -> Tuple[List[Any], int]:
-    """The contestants, and how many could not be loaded, each of which is told in a line."""
+    """The contestants, and the number of models that could not be loaded, each of which is reported
+    in a line."""
     import runtime
     from device_scripts.board.measure import Contestant
     from runtime.engines.tensorrt.engine_file import is_engine
@@ -143,7 +148,7 @@ def _load(stack: Any, paths: Sequence[str]) -> Tuple[List[Any], int]:
 
 
 def _image(session: Any) -> Any:
-    """An image of noise: what is on it makes no difference to the time."""
+    """An image of noise, since its content makes no difference to the time."""
     import numpy as np
 
     shape = (1,) + session.metadata.input_size
@@ -169,7 +174,7 @@ def _measure(contestants: List[Any], sampler: Any, plan: Plan) -> Tuple[Optional
 def _software() -> Dict[str, Optional[str]]:
     versions: Dict[str, Optional[str]] = {"python": "{}.{}.{}".format(*sys.version_info[:3])}
     for name in ("numpy", "onnxruntime", "tensorrt"):
-        # What no model asked for was not imported.
+        # A package that no model asked for was not imported, and has no version here.
         versions[name] = getattr(sys.modules.get(name), "__version__", None)
     return versions
 

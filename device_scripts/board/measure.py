@@ -1,4 +1,5 @@
-"""Times models by turns, each turn with the power and the clocks of its time."""
+"""Times models by turns, and keeps for each turn the power and the clocks that were sampled during
+it."""
 
 import statistics
 import time
@@ -11,7 +12,7 @@ _WARM_UP_RUNS = 3  # of each turn: the one before had the caches
 
 
 class Contestant(NamedTuple):
-    """A model as it is run. `processor` is CPU or GPU; `threads` 0 on the GPU."""
+    """A model as it is run. `processor` is CPU or GPU; `threads` is 0 on the GPU."""
 
     name: str
     file: str
@@ -22,8 +23,8 @@ class Contestant(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Runs in a row: what each took (ms), the span of them all (seconds), what was sampled in it,
-    and what was slowing the board down at its end."""
+    """Several runs in a row: the time of each (ms), the span of all (seconds), the samples of that
+    span, and what was slowing the board down at its end."""
 
     times_ms: List[float]
     seconds: float
@@ -33,9 +34,11 @@ class Turn(NamedTuple):
 
 
 class Result(NamedTuple):
-    """All turns of a contestant; power in mW, energy in J, clocks in MHz, degrees Celsius.
+    """All turns of a contestant. Power is in mW, energy in J, clocks are in MHz, temperatures in
+    degrees Celsius.
 
-    Energy is the mean power of the turns' samples times the turns' time; None without samples.
+    The energy is the mean power of a turn's samples times its duration, summed over the turns; None
+    without samples.
     """
 
     contestant: Contestant
@@ -55,7 +58,7 @@ class Result(NamedTuple):
 
     @property
     def power_mw(self) -> Optional[float]:
-        # A turn weighs as much as it lasts, however many samples fell into it.
+        # A turn counts by its duration, however many samples were taken in it.
         read = [(turn.seconds, powers(turn.samples)) for turn in self.turns]
         known = [(seconds, statistics.mean(found)) for seconds, found in read if found]
         if not known:
@@ -69,7 +72,7 @@ class Result(NamedTuple):
 
     @property
     def clock_mhz(self) -> Optional[float]:
-        """The median clock of what it ran on."""
+        """The median clock of the processor that it ran on."""
         gpu = self.contestant.processor == "GPU"
         found = [s.gpu_mhz if gpu else s.cpu_mhz for turn in self.turns for s in turn.samples]
         known = [clock for clock in found if clock is not None]
@@ -96,7 +99,8 @@ def idle_power(sampler: Sampler, seconds: float) -> Optional[float]:
 
 
 def take_turn(contestant: Contestant, sampler: Sampler, runs: int, least_seconds: float) -> Turn:
-    """At least `runs` timed runs of one image, and as many as last for `least_seconds`."""
+    """Times at least `runs` runs of one image, and as many as it takes for them to last
+    `least_seconds`."""
     session, images = contestant.session, contestant.images
     for _ in range(_WARM_UP_RUNS):
         session.run(images)

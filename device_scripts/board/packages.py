@@ -1,8 +1,9 @@
-"""Says of pinned packages whether they are installed whole: `python3 packages.py NAME==VERSION ...`
+"""Says whether pinned packages are installed completely: `python3 packages.py NAME==VERSION ...`
 
-A line each: the pin, then `ok`, `missing`, `wrong` and the version there is, or `damaged` and the
-first file that is missing or of another size, as an interrupted installation leaves it. With
-`--forget` the record of each is removed, so that pip installs it anew over what is there.
+It prints one line for each: the pin, then `ok`, `missing`, `wrong` with the installed version, or
+`damaged` with the first file that is missing or of another size, as after an interrupted
+installation. With `--forget` the record of each package is removed, so that pip installs it anew
+over what is there.
 
 Exit codes: 0 all are ok, or were forgotten; 1 some are not.
 """
@@ -73,7 +74,7 @@ def _state(package: Optional[Installed], version: str) -> str:
 def first_broken(record: str) -> Optional[str]:
     """The first file of a package that is missing or of another size than its record says.
 
-    pip writes the record last: where it is missing the installation did not come to its end.
+    pip writes the record last, so where it is missing the installation was not completed.
     """
     folder = os.path.dirname(record)
     for row in _rows(os.path.join(record, "RECORD")):

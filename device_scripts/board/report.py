@@ -17,7 +17,8 @@ COLUMNS = (
     "images_per_second", "power_mw", "energy_per_image_j", "energy_above_idle_j", "clock_mhz",
     "hottest_c", "throttling",
 )  # fmt: skip
-"""Of the CSV, and of an entry of the JSON's "results", which has "times_ms" too."""
+"""The columns of the CSV, and the keys of an entry in the JSON's "results", which has "times_ms" as
+well."""
 _HEADER = ("", "median", "p90", "p99", "images/s", "power", "energy/image", "clock", "hottest")
 _ROW = "{:<{}} {:>10} {:>10} {:>10} {:>9} {:>8} {:>12} {:>9} {:>8}"
 
@@ -76,7 +77,8 @@ def _cell(value: Optional[float], form: str, factor: float = 1.0) -> str:
 
 
 def check_folder(folder: str) -> None:
-    """Raises ShiftAddError where no report could be written to `folder`, without making it."""
+    """Raises ShiftAddError where no report could be written to `folder`; the folder is not made
+    yet."""
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
@@ -88,7 +90,7 @@ def check_folder(folder: str) -> None:
 
 
 def write(folder: str, document: Dict[str, Any]) -> List[str]:
-    """Writes benchmark.json and benchmark.csv; their paths. Raises ShiftAddError."""
+    """Writes benchmark.json and benchmark.csv and returns their paths. Raises ShiftAddError."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

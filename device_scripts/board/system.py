@@ -1,4 +1,4 @@
-"""Facts about the board, from its files and commands; what is not known is None or empty.
+"""Facts about the board from its files and commands; an unknown one is None or empty.
 
 `SHIFTADD_ROOT_PREFIX` names a folder that stands in for the file system's root.
 """
@@ -11,12 +11,14 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 
 _PREFIX = os.environ.get("SHIFTADD_ROOT_PREFIX", "")
 _COMMAND_SECONDS = 10
-# Not a sensor: it always shows the same. And not of the processor.
+# The first is no sensor, since it always shows the same value; the second does not belong to the
+# processor.
 _NO_SENSORS = ("PMIC-Die", "iwlwifi")
 
 
 class PowerMode(NamedTuple):
-    """What nvpmodel is set to: a name such as MAXN or 5W, and its number where it is told."""
+    """The mode that nvpmodel is set to: a name such as MAXN or 5W, and its number where that is
+    known."""
 
     name: str
     number: Optional[int]
@@ -61,7 +63,7 @@ def output_of(command: Sequence[str]) -> str:
 
 
 def board_name() -> str:
-    """The device tree's name of the board, such as NVIDIA Jetson Nano Developer Kit."""
+    """The name of the board in the device tree, such as NVIDIA Jetson Nano Developer Kit."""
     return read("/proc/device-tree/model")
 
 
@@ -72,7 +74,7 @@ def l4t_release() -> str:
 
 
 def power_mode() -> Optional[PowerMode]:
-    """The power mode, of `nvpmodel -q`."""
+    """The power mode that `nvpmodel -q` prints."""
     found = re.search(
         r"NV Power Mode: *(\S+)(?:\s+(\d+)\s*$)?", output_of(["nvpmodel", "-q"]), re.M
     )
@@ -111,7 +113,7 @@ def _mhz(path: str, units: float) -> Optional[float]:
 
 
 def thermal_zones() -> List[Zone]:
-    """The sensors of the processor and what is around it."""
+    """The thermal zones of the processor and its surroundings."""
     zones = []
     for folder in matches("/sys/class/thermal/thermal_zone*"):
         name = read(folder, "type")
@@ -124,7 +126,7 @@ def thermal_zones() -> List[Zone]:
 def _limit(folder: str) -> Optional[float]:
     limits = []
     for path in matches(folder + "/trip_point_*_type"):
-        # An active trip is a fan's.
+        # A trip of the type "active" switches a fan.
         if read(path) != "active":
             limits.append(_celsius(read(path[: -len("type")] + "temp")))
     known = [limit for limit in limits if limit is not None and limit > 0]
@@ -149,7 +151,7 @@ def active_throttles() -> List[str]:
 
 
 def describe() -> Dict[str, object]:
-    """What a report says of the board."""
+    """What a report says about the board."""
     mode = power_mode()
     return {
         "board": board_name(),

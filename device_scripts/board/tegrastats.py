@@ -10,7 +10,8 @@ import threading
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-# Of the tools on a Jetson Nano this costs a few percent of a core; more often would show.
+# At this interval tegrastats takes a few percent of a Jetson Nano's core; sampling more often would
+# change what is measured.
 INTERVAL = 0.2  # seconds
 
 _CHUNK = 4096
@@ -21,22 +22,25 @@ _RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?!\S)")
 _TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z][A-Za-z0-9_]*)@(-?[\d.]+)C(?!\S)")
 _CPU = re.compile(r"CPU \[([^\]]*)\]")
 _GPU = re.compile(r"GR3D_FREQ \d+%@\[?(\d+)")
-# What the board takes in. The Nano's, and those of TX2, Xavier NX, Orin NX and Orin Nano.
+# The rails that the whole board's power comes in by: the Nano's, and that of TX2, Xavier NX, Orin
+# NX and Orin Nano.
 _INPUTS = ("POM_5V_IN", "VDD_IN")
-# AGX Xavier and AGX Orin have no sensor at their input, but one at each of its branches; memory's,
-# on the AGX Orin, is a branch of the 5 V rail.
+# AGX Xavier and AGX Orin have no sensor at their input, but one at each branch of it. On the AGX
+# Orin the memory's rail is a branch of the 5 V rail, so it is not added.
 _BRANCHES = (
     ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
     ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
 )
-# A constant that stands where no sensor is; and a sensor that is not of the processor.
+# The first shows a constant, as no sensor is there; the second is a sensor that does not belong to
+# the processor.
 _NO_SENSORS = ("PMIC", "iwlwifi")
 
 
 class Sample(NamedTuple):
-    """One line. `seconds` as time.perf_counter has it, power in mW, clocks in MHz, degrees Celsius.
+    """One line of tegrastats. `seconds` is the time.perf_counter of its arrival; power is in mW,
+    clocks are in MHz, temperatures in degrees Celsius.
 
-    `cpu_mhz` is that of the fastest core.
+    `cpu_mhz` is the clock of the fastest core.
     """
 
     seconds: float
@@ -47,7 +51,7 @@ class Sample(NamedTuple):
 
 
 def parse(line: str, seconds: float) -> Sample:
-    """The sample of a line of tegrastats; what the line does not have is None."""
+    """The sample in a line of tegrastats; a value that the line lacks is None."""
     cores = _CPU.search(line)
     clocks = [float(clock) for clock in re.findall(r"%@(\d+)", cores.group(1))] if cores else []
     gpu = _GPU.search(line)
@@ -77,15 +81,15 @@ def _temperatures(line: str) -> Dict[str, float]:
 
 
 def _die_with_parent() -> None:
-    """Has the kernel end this process when the one that started it ends, however it does."""
+    """Makes the kernel end this process when its parent ends, for whatever reason."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Sampler:
     """`with Sampler() as sampler: ...; sampler.between(start, end)`.
 
-    Where tegrastats is missing, or ends, or tells no power, there are no samples, or none with
-    power; `trouble` says it, in a line.
+    Where tegrastats is missing or ends there are no samples, and where it shows no power the
+    samples have none; `trouble` says so in a line.
     """
 
     def __init__(self) -> None:
@@ -96,7 +100,8 @@ class Sampler:
 
     def __enter__(self) -> "Sampler":
         command = ["tegrastats", "--interval", str(int(1000 * INTERVAL))]
-        # A terminal and no pipe: for a pipe it may keep its lines back until there are 4 KiB.
+        # It writes to a terminal and not to a pipe, for which it may hold its lines back until
+        # there are 4 KiB.
         self._terminal, side = pty.openpty()
         try:
             self._process = subprocess.Popen(
@@ -125,7 +130,7 @@ class Sampler:
 
     @property
     def running(self) -> bool:
-        """Whether samples can be had."""
+        """Whether tegrastats runs and delivers samples."""
         return self._process is not None and self._process.poll() is None
 
     def _read(self) -> None:
@@ -144,12 +149,12 @@ class Sampler:
                 self._samples += samples
 
     def between(self, start: float, end: float) -> List[Sample]:
-        """The samples of a span of time."""
+        """The samples that were taken in a span of time."""
         with self._lock:
             return [sample for sample in self._samples if start <= sample.seconds <= end]
 
     def trouble(self) -> Optional[str]:
-        """Why there is no power, in a line; None where there is."""
+        """Why no power is known, in a line; None where it is known."""
         if self._missing:
             return self._missing
         with self._lock:

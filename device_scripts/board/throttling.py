@@ -12,7 +12,7 @@ _SLOWER = 1.10  # the last turn's median over the first's
 
 
 def of_result(result: Result) -> List[str]:
-    """What slowed this one down, a line each; empty where nothing did."""
+    """What slowed this contestant down, one line for each reason; empty where nothing did."""
     told = []
     throttles = sorted({name for turn in result.turns for name in turn.throttles})
     if throttles:
@@ -52,7 +52,7 @@ def _clock(result: Result) -> List[str]:
 
 
 def of_board() -> List[str]:
-    """What the board's settings keep it from, a line each."""
+    """What the board's settings prevent, one line for each."""
     told = []
     mode: Optional[system.PowerMode] = system.power_mode()
     if mode is not None and not mode.name.startswith("MAXN"):

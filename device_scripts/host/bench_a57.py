@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from device_scripts.host.jetson_nano import cross_compiler
+from device_scripts.host import boards
 from runtime.console.commandline import FINE, Parser, leave
 from runtime.core.errors import ShiftAddError
 
@@ -131,7 +131,14 @@ def cycles(loop: Sequence[str]) -> float:
 def compile_to_assembly(source: str, folder: Path) -> str:
     """Assembly of plugins/kernels/cpu/SOURCE.cpp. Raises BenchError where it does not compile."""
     out = folder / f"{source.replace('/', '_')}.s"
-    command = [*cross_compiler(), "-std=c++14", "-O3", "-DNDEBUG", "-fPIC", "-ffp-contract=off"]
+    command = [
+        *boards.find().cross_compiler(),
+        "-std=c++14",
+        "-O3",
+        "-DNDEBUG",
+        "-fPIC",
+        "-ffp-contract=off",
+    ]
     command += ["-fno-trapping-math", "-fno-sanitize=all", "-g0", "-S"]
     kernels = PLUGINS / "kernels" / "cpu"
     command += [f"-I{PLUGINS / 'include'}", f"-I{kernels}", str(kernels / f"{source}.cpp")]

@@ -1,12 +1,13 @@
-"""What the CUDA kernels take of a GPU: registers, shared memory, spills, and the warps that fit.
+"""The resources that the CUDA kernels take of a GPU: registers, shared memory, spills, and the
+warps that fit.
 
     python -m device_scripts.host.gpu_occupancy [--out FOLDER]
 
 Each source of plugins/kernels/cuda that launches kernels is compiled as it is, by NVIDIA's own
-compiler (NVRTC, then ptxas -v), for the Jetson Nano (sm_53), Xavier (sm_72) and Orin (sm_87), with
-stand-ins for the headers of its host code (device_scripts/host/nvrtc_headers). So the kernels are
-those that it launches. Prints a table and writes it to build/reports/gpu-occupancy, with the
-numbers as JSON. No GPU is needed.
+compiler (NVRTC, then ptxas -v), for the Jetson Nano (sm_53), Xavier (sm_72) and Orin (sm_87).
+Stand-ins replace the headers of its host code (device_scripts/host/nvrtc_headers), so the kernels
+are those that the source launches. The command prints a table and writes it to
+build/reports/gpu-occupancy, with the numbers as JSON. No GPU is needed.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ from device_scripts.host import nvidia, nvrtc
 from runtime.console.commandline import FINE, Parser, leave
 from runtime.core.errors import ShiftAddError
 from runtime.core.files import replace
+from runtime.core.places import ROOT
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(ROOT)
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cuda"
 HEADERS = Path(__file__).with_name("nvrtc_headers")
+INCLUDES = [HEADERS, KERNELS, REPOSITORY / "plugins" / "include"]
 
 FLOOR_WARPS = 8
-"""Warps that at least fit on a multiprocessor: two for each of its four schedulers. An addition
-takes 6 cycles on the Nano's, and a thread of a dense kernel has 16 sums or more that do not wait
-for each other: more warps hide no more than the loads of the next slice."""
+"""The least number of warps that have to fit on a multiprocessor: two for each of its four
+schedulers. An addition takes 6 cycles on the Nano's, and a thread of a dense kernel has at least 16
+sums that do not wait for each other. So more warps could only hide the loads of the next slice."""
 
 WARP = 32
 _REGISTER_UNIT = 256
@@ -71,12 +74,12 @@ class Architecture:
 
     @property
     def name(self) -> str:
-        """As ptxas has it."""
+        """The architecture's name for ptxas."""
         return f"sm_{self.capability}"
 
     @property
     def warps(self) -> int:
-        """Most warps resident."""
+        """The most warps that can be resident."""
         return self.threads // WARP
 
 
@@ -86,7 +89,7 @@ ARCHITECTURES = (
     Architecture(87, "Orin", 1536, 16, 65536, 65536, 164 * 1024, 128, 1024),
 )
 BLOCK_SHARED = 48 * 1024
-"""Most shared memory that a block may declare, on each of them."""
+"""The most shared memory that a block may declare, on each of the architectures."""
 LARGEST_BLOCK = 1024
 
 
@@ -124,7 +127,7 @@ def resident_warps(a: Architecture, threads: int, registers: int, shared: int) -
     warp_registers = max(_round_up(registers * WARP, _REGISTER_UNIT), _REGISTER_UNIT)
     if warp_registers * _round_up(block_warps, _SCHEDULERS) > a.block_registers:
         return 0
-    # Each scheduler has its own quarter of the registers.
+    # Every scheduler has a quarter of the registers to itself.
     register_warps = a.registers // _SCHEDULERS // warp_registers * _SCHEDULERS
     limits = [a.blocks, a.warps // block_warps, register_warps // block_warps]
     block_shared = _round_up(shared + a.shared_reserved, a.shared_unit)
@@ -147,7 +150,7 @@ def sources() -> list[Path]:
 
 def measure(source: Path, architecture: Architecture) -> list[Kernel]:
     """Every kernel of a source on an architecture, by name. Raises ShiftAddError."""
-    ptx = nvrtc.compile_to_ptx(source, architecture.capability, [HEADERS, KERNELS])
+    ptx = nvrtc.compile_to_ptx(source, architecture.capability, INCLUDES)
     threads = block_sizes(ptx)
     kernels = [
         Kernel(
@@ -234,7 +237,7 @@ def measure_all() -> list[Kernel]:
 
 
 def table(kernels: Sequence[Kernel]) -> list[str]:
-    """The lines of a Markdown table, a row a kernel, of ARCHITECTURES side by side."""
+    """The lines of a Markdown table with a row for each kernel and ARCHITECTURES side by side."""
     names = [architecture.name for architecture in ARCHITECTURES]
     head = ["kernel", "threads a block", "shared memory, bytes"]
     for name in names:

@@ -1,4 +1,4 @@
-"""What NVIDIA publishes as Python packages (requirements-nvidia.txt): where its files lie."""
+"""Finds the files of what NVIDIA publishes as Python packages (requirements-nvidia.txt)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from runtime.core.errors import ShiftAddError
+from runtime.core.places import ROOT
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements-nvidia.txt"
+REQUIREMENTS = Path(ROOT) / "requirements-nvidia.txt"
 
 
 class MissingPackageError(ShiftAddError):
-    """A package of NVIDIA's that is not installed, in one line that says how to get it."""
+    """One of NVIDIA's packages is not installed; the message says in one line how to get it."""
 
 
 def available() -> bool:

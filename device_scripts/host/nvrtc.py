@@ -1,4 +1,5 @@
-"""NVIDIA's run-time compiler, NVRTC: CUDA C++ to PTX with neither a toolkit nor a GPU."""
+"""NVIDIA's run-time compiler, NVRTC, which turns CUDA C++ into PTX with neither a toolkit nor a
+GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ class CompileError(ShiftAddError):
 def compile_to_ptx(source: Path, architecture: int, includes: Sequence[Path]) -> str:
     """The PTX of every kernel that the source's code refers to.
 
-    Host code is compiled as device code, which NVRTC has no other way to read; nothing runs it.
+    Host code is compiled as device code, since NVRTC cannot read it otherwise; nothing runs it.
 
     Args:
         source: a .cu file; where it includes "x.h", x.h is looked for in `includes` alone.
@@ -50,7 +51,7 @@ def compile_to_ptx(source: Path, architecture: int, includes: Sequence[Path]) ->
 
 
 def version() -> str:
-    """Of the compiler, such as "12.9". Raises MissingPackageError."""
+    """The version of the compiler, such as "12.9". Raises MissingPackageError."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _check(_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
     return f"{major.value}.{minor.value}"

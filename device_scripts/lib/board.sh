@@ -1,44 +1,23 @@
 # shellcheck shell=bash
-# Facts about the board. A function prints nothing where something is not known; none fails.
+# Facts about the board. A function prints nothing where the fact is not known, and never fails.
 
 # shellcheck source=device_scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# Bytes of NUL end a string in the device tree.
+# A string in the device tree ends in a NUL byte.
 board_name() {
   tr -d '\0' 2>/dev/null <"$prefix/proc/device-tree/model" || true
 }
 
-# "32.7.1" of "# R32 (release), REVISION: 7.1, GCID: ...".
+# Prints "32.7.1" where the file says "# R32 (release), REVISION: 7.1, GCID: ...".
 l4t_release() {
   sed -n 's/^# R\([0-9]*\) (release), REVISION: \([0-9.]*\),.*/\1.\2/p' \
     "$prefix/etc/nv_tegra_release" 2>/dev/null | head -n 1 || true
 }
 
-# jetpack_of L4T: the JetPack that has this release.
-jetpack_of() {
-  case $1 in
-    32.6.1) echo 4.6 ;;
-    32.7.[1-6]) echo "4.6.${1##*.}" ;;
-    32.*) echo "4" ;;
-    34.* | 35.*) echo "5" ;;
-    36.*) echo "6" ;;
-    38.*) echo "7" ;;
-    *) ;;
-  esac
-}
-
 # The compute capability of the board's GPU, without its point.
 gpu_architecture() {
-  local compatible
-  compatible=$(tr '\0' ' ' 2>/dev/null <"$prefix/proc/device-tree/compatible" || true)
-  case $compatible in
-    *tegra210*) echo 53 ;;
-    *tegra186*) echo 62 ;;
-    *tegra194*) echo 72 ;;
-    *tegra234*) echo 87 ;;
-    *) ;;
-  esac
+  compute_capability "$(tr '\0' ' ' 2>/dev/null <"$prefix/proc/device-tree/compatible" || true)"
 }
 
 # memory_mib ENTRY: an entry of /proc/meminfo, such as MemAvailable, in MiB; 0 where it is unknown.
@@ -47,7 +26,7 @@ memory_mib() {
     "$prefix/proc/meminfo" 2>/dev/null || echo 0
 }
 
-# free_mib FOLDER: what is free on its disk.
+# free_mib FOLDER: the free space on its disk in MiB.
 free_mib() {
   df -Pm "$1" 2>/dev/null | awk 'NR == 2 { print $4 }' || true
 }
@@ -58,12 +37,13 @@ cuda_folder() {
   fi
 }
 
-# The machine's folder for headers and libraries, as Debian's multiarch names it.
+# The machine's folder for headers or libraries by the name that Debian's multiarch gives it.
 multiarch() {
-  echo "$prefix/usr/$1/aarch64-linux-gnu"
+  echo "$prefix/usr/$1/$board_multiarch"
 }
 
-# "8.2.1" of TensorRT's headers, in which a number may stand under another name.
+# Prints a version such as "8.2.1" from TensorRT's headers, in which a number may stand under
+# another name.
 tensorrt_version() {
   awk '$1 == "#define" { value[$2] = $3 }
     function number(name) { return name in value && value[name] in value ? value[value[name]] : value[name] }
@@ -73,16 +53,16 @@ tensorrt_version() {
     }' "$(multiarch include)/NvInferVersion.h" 2>/dev/null || true
 }
 
-# How many compilers fit into memory at a time: each takes up to 1.2 GiB here.
+# How many compilers fit into memory at a time.
 build_jobs() {
-  local jobs=$(($(memory_mib MemAvailable) / 1200)) cores
+  local jobs=$(($(memory_mib MemAvailable) / compiler_mib)) cores
   cores=$(nproc)
   ((jobs >= 1)) || jobs=1
   ((jobs <= cores)) || jobs=$cores
   echo "$jobs"
 }
 
-# "MAXN" of "NV Power Mode: MAXN".
+# Prints "MAXN" where nvpmodel says "NV Power Mode: MAXN".
 power_mode() {
   nvpmodel -q 2>/dev/null | sed -n 's/.*NV Power Mode: *//p' | head -n 1 || true
 }

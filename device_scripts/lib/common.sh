@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What the scripts share: where things are, and how something is said.
+# What the scripts share: where files are, and how messages are printed.
 
 # Read by the scripts that source this file.
 # shellcheck disable=SC2034
 {
   program=$(basename "$0")
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-  # Tests put a system of their own there.
+  # Tests put a made-up system there.
   prefix=${SHIFTADD_ROOT_PREFIX:-}
   if [[ -f $root/Makefile ]]; then # a checkout
     state=$root/build
@@ -24,6 +24,18 @@
   operator_library=$plugin_folder/libshiftadd_ort.so
 }
 
+# A bundle has its own board's facts only; a checkout those of all boards.
+facts=$root/device_scripts/boards/${SHIFTADD_BOARD:-jetson-nano}/facts.sh
+if [[ ! -f $root/Makefile ]]; then
+  facts=$(printf '%s\n' "$root"/device_scripts/boards/*/facts.sh | head -n 1)
+fi
+if [[ ! -f $facts ]]; then
+  printf 'error: %s is missing: unpack the bundle again, or set SHIFTADD_BOARD to a folder there\n' "$facts" >&2
+  exit 2
+fi
+# shellcheck source=device_scripts/boards/jetson-nano/facts.sh
+source "$facts"
+
 say() {
   printf '%s\n' "$*"
 }
@@ -32,13 +44,13 @@ warn() {
   printf 'warning: %s\n' "$*" >&2
 }
 
-# One line, and exit code 2.
+# Prints one line and ends the script with exit code 2.
 die() {
   printf 'error: %s\n' "$*" >&2
   exit 2
 }
 
-# The text between a script's line 2 and its first empty line, without the "# " before it.
+# Prints the text from a script's line 2 to its first empty line, without the "# " in front.
 show_help() {
   sed -n '2,/^$/s/^#\( \|$\)//p' "$0"
 }
@@ -51,13 +63,13 @@ have() {
   command -v "$1" >/dev/null 2>&1
 }
 
-# The Python that install.sh set up; the system's where it did not.
+# The Python of the environment that install.sh made; where there is none, the system's.
 python=python3
 if [[ -x $venv/bin/python ]]; then
   python=$venv/bin/python
 fi
 
-# NumPy 1.19's OpenBLAS takes a Cortex-A57 for a core with instructions that it lacks, and dies.
+# NumPy 1.19's OpenBLAS mistakes a Cortex-A57 for a core with more instructions, and crashes.
 if [[ $(uname -m) == aarch64 ]]; then
   export OPENBLAS_CORETYPE=${OPENBLAS_CORETYPE:-ARMV8}
 fi

@@ -16,7 +16,8 @@ from export.operators import AdderConv2d, ShiftConv2d
 
 _PAPER = "arXiv 2109.09495"
 
-# As many exponents a channel as the contract's 4-bit code has, so that weights pack into nibbles.
+# As many exponents a channel as a 4-bit code has (docs/operators.md, section 2.1), so that weights
+# pack into nibbles.
 # _SHIFT_BITS only bounds how small a channel's largest weight may get.
 _NIBBLE_SPAN = 7
 _SHIFT_BITS = 6

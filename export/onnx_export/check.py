@@ -1,4 +1,4 @@
-"""Refuses a model whose custom nodes break the operator contract (domain shiftadd, version 1)."""
+"""Refuses a model whose custom nodes break the contract (docs/operators.md, section 10)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,21 @@ import onnx
 from onnx import AttributeProto
 
 from export.onnx_export import codec
-from export.onnx_export.graph import CONTRACT_VERSION, DOMAIN, Array, Editor, attribute, is_custom
-
-ACTIVATIONS = ("none", "relu", "relu6", "hardswish")
-
-_INTS = {"kernel_shape": (2, 1), "strides": (2, 1), "pads": (4, 0), "dilations": (2, 1)}
-"""Lists of integers: how many, and the least value of each."""
+from export.onnx_export.graph import Array, Editor, attribute, is_custom
+from export.operator_table import CONTRACT_VERSION, DOMAIN, OPERATORS, Attribute
 
 _TYPES = {
-    **dict.fromkeys(_INTS, AttributeProto.INTS),
-    "group": AttributeProto.INT,
-    "weight_bits": AttributeProto.INT,
-    "activation": AttributeProto.STRING,
+    "ints": AttributeProto.INTS,
+    "int": AttributeProto.INT,
+    "string": AttributeProto.STRING,
 }
 
 
 def check_model(model: onnx.ModelProto) -> None:
     """Raises ValueError naming the node, the field and both values for the first breach.
 
-    Checks attributes, the number of inputs, types, shapes and codes of weights, and the channels
-    of X where value_info tells them. Weights must be initializers.
+    It checks attributes, the number of inputs, the types, shapes and codes of weights, and the
+    channels of X where value_info has them. Weights must be initializers.
     """
     editor = Editor(model)
     channels = _channels(model)
@@ -51,35 +46,36 @@ def _check_version(model: onnx.ModelProto, editor: Editor) -> None:
         raise ValueError(f"opset_import of {DOMAIN} must be {CONTRACT_VERSION}, got {versions}")
 
 
-def operator_attributes(op_type: str) -> set[str]:
-    """Names of the attributes that each ShiftConv or AdderConv node has, all of them."""
-    return set(_TYPES) - (set() if op_type == "ShiftConv" else {"weight_bits"})
-
-
 def _check_attributes(node: onnx.NodeProto) -> None:
-    wanted = operator_attributes(node.op_type)
+    operator = OPERATORS[node.op_type]
     given = {entry.name: entry for entry in node.attribute}
-    if set(given) != wanted:
-        _refuse(node, "attributes", sorted(wanted), sorted(given))
-    for name, entry in given.items():
-        if entry.type != _TYPES[name]:
-            names = AttributeProto.AttributeType.Name
-            _refuse(node, f"type of {name}", names(_TYPES[name]), names(entry.type))
-    for name, (count, least) in _INTS.items():
-        values = attribute(node, name)
-        if len(values) != count or min(values) < least:
-            _refuse(node, name, f"{count} integers of at least {least}", values)
-    if attribute(node, "group") < 1:
-        _refuse(node, "group", "at least 1", attribute(node, "group"))
-    if attribute(node, "activation") not in ACTIVATIONS:
-        _refuse(node, "activation", ACTIVATIONS, attribute(node, "activation"))
-    if node.op_type == "ShiftConv" and attribute(node, "weight_bits") not in codec.MAX_K:
-        _refuse(node, "weight_bits", "4 or 8", attribute(node, "weight_bits"))
+    if set(given) != set(operator.attribute_names):
+        _refuse(node, "attributes", sorted(operator.attribute_names), sorted(given))
+    for described in operator.attributes:
+        _check_attribute(node, given[described.name], described)
+
+
+def _check_attribute(node: onnx.NodeProto, entry: AttributeProto, described: Attribute) -> None:
+    kind = _TYPES[described.type]
+    if entry.type != kind:
+        names = AttributeProto.AttributeType.Name
+        _refuse(node, f"type of {entry.name}", names(kind), names(entry.type))
+    value = attribute(node, entry.name)
+    if described.choices:
+        if str(value) not in described.choices:
+            _refuse(node, entry.name, described.expected, value)
+    elif described.type == "ints":
+        if len(value) != described.length or min(value) < described.least:
+            expected = f"{described.length} integers of at least {described.least}"
+            _refuse(node, entry.name, expected, value)
+    elif value < described.least:
+        _refuse(node, entry.name, f"at least {described.least}", value)
 
 
 def _check_weights(editor: Editor, node: onnx.NodeProto, channels: int | None) -> None:
-    if len(node.input) != 4 or not all(node.input):
-        _refuse(node, "inputs", "X, W, scale and bias", list(node.input))
+    names = OPERATORS[node.op_type].input_names
+    if len(node.input) != len(names) or not all(node.input):
+        _refuse(node, "inputs", ", ".join(names), list(node.input))
     weight, scale, bias = (_initializer(editor, node, i) for i in (1, 2, 3))
     outputs = weight.shape[0] if weight.ndim else 0
     for name, value in (("scale", scale), ("bias", bias)):

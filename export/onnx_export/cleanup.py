@@ -1,4 +1,5 @@
-"""Removes what the exporter leaves behind: constants as nodes, copies, slices of everything."""
+"""Removes what the exporter leaves behind: constants that are nodes, copies, and slices that keep
+everything."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def _to_initializer(editor: Editor, node: onnx.NodeProto) -> None:
 
 
 def _value(node: onnx.NodeProto) -> Array:
-    """What the Constant holds: as a tensor, or as the integer a function body's attribute gave."""
+    """The value of the Constant: a tensor, or the integer that an attribute of a function body
+    gave."""
     (entry,) = node.attribute
     if entry.name == "value":
         return numpy_helper.to_array(entry.t)
@@ -64,7 +66,7 @@ def _keeps_everything(editor: Editor, node: onnx.NodeProto, extents: dict[str, l
     if sizes is None or len(inputs) != 4 or any(value is None for value in inputs):
         return False
     starts, ends, axes, steps = (value.tolist() for value in inputs if value is not None)
-    # A size of 0 stands for an unknown one.
+    # A size of 0 means that the size is unknown.
     return all(
         start == 0 and step == 1 and 0 < sizes[axis] <= end
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True)

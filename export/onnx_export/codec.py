@@ -1,5 +1,5 @@
-"""The packed weights of ShiftConv: codes of 4 or 8 bits in int32 words (the contract, domain
-shiftadd version 1).
+"""The packed weights of ShiftConv: codes of 4 or 8 bits in int32 words (docs/operators.md, section
+2.1).
 
 A code's top bit is the sign, the rest is k: 0 is the weight 0, k >= 1 the magnitude 2^(1-k).
 Codes fill a word from its lowest bits; each output channel starts on a fresh word.

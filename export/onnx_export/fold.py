@@ -13,9 +13,9 @@ _EPSILON = 1e-5  # ONNX's default
 def fold_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with each BatchNormalization behind a Conv, ShiftConv or AdderConv folded in.
 
-    gamma * (v - mean) / sqrt(var + epsilon) + beta = v * factor + offset. A custom node takes the
-    two into scale and bias, a Conv into weight and bias; computed in float64 and rounded once.
-    A layer whose output has another reader is left alone.
+    gamma * (v - mean) / sqrt(var + epsilon) + beta = v * factor + offset. A custom node takes
+    factor and offset into its scale and bias, a Conv into its weight and bias; they are computed in
+    float64 and rounded once. A layer whose output has another reader is left alone.
     """
     editor = Editor(model)
     for node in editor.nodes:
@@ -67,6 +67,6 @@ def _float64(editor: Editor, name: str) -> Array | None:
 
 
 def _set_constant(editor: Editor, layer: onnx.NodeProto, index: int, value: Array) -> None:
-    """A new initializer: the old one may be shared."""
+    """Gives the node a new initializer, since others may share the old one."""
     name = f"{layer.output[0]}.folded.{index}"
     editor.set_input(layer, index, editor.add_constant(name, value.astype(np.float32)))

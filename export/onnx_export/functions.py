@@ -1,9 +1,10 @@
-"""ONNX function bodies of the contract's operators: standard operators of opset 13.
+"""ONNX function bodies of the operators, in standard operators of opset 13 (docs/operators.md,
+section 8).
 
-With them in the file, a runtime without the operator library runs it too; one with the library
-uses its kernels. ONNX Runtime 1.10 sets the rules: a body imports the file's opset, uses every
-input, and reaches a list attribute only by handing it to an operator that has one of its own.
-The activation is not among what a body computes: the attribute has to be "none".
+With them in the file, a runtime without the operator library runs it too; one with the library uses
+its kernels. ONNX Runtime 1.10 sets the rules: a body imports the file's opset, uses every input,
+and reaches a list attribute only by handing it to an operator that has one of its own. A body does
+not compute the activation: the attribute has to be "none".
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ from __future__ import annotations
 import onnx
 
 from export.onnx_export.graph import attribute, is_custom
+from export.operator_table import DOMAIN, OPERATORS
 
-# The decoding stays in int32. Mod takes the sign of the divisor, so word - Mod(word, unit) is
-# a multiple of the unit and never below the least int32: the top code's sign bit does no harm.
+# The decoding stays in int32. The result of Mod has the sign of the divisor, so word - Mod(word,
+# unit) is a multiple of the unit and never below the least int32: the sign bit of the topmost code
+# does no harm.
 #
 # The kernel's size is had from what MaxPool makes of a blank square: kernel_shape cannot be read
 # as numbers. A row's codes over the input channels are at least kH*kW, so it fits the square.
-#
-# scale is multiplied into the weights, exactly, as they are powers of two: with constant weights
-# one Conv is left.
+# scale is multiplied into the weights. That is exact, since they are powers of two, and where the
+# weights are constants only one Conv is left.
 _SHIFT_CONV = """
-<domain: "shiftadd", opset_import: ["" : 13]>
-ShiftConv <kernel_shape, strides, pads, dilations, group, weight_bits, activation>
-    (X, W, scale, bias) => (Y)
 {
     zero = Constant <value = int32 {0}> ()
     one = Constant <value = int32 {1}> ()
@@ -96,12 +95,9 @@ ShiftConv <kernel_shape, strides, pads, dilations, group, weight_bits, activatio
 }
 """
 
-# A convolution with the identity matrix makes the patches, groups, pads and dilations included;
-# a pad is the value 0, as the contract has it.
+# A convolution with the identity matrix makes the patches, which takes care of groups, pads and
+# dilations; a padded position is the value 0, as the contract says.
 _ADDER_CONV = """
-<domain: "shiftadd", opset_import: ["" : 13]>
-AdderConv <kernel_shape, strides, pads, dilations, group, activation>
-    (X, W, scale, bias) => (Y)
 {
     index_0 = Constant <value = int64[1] {0}> ()
     index_1 = Constant <value = int64[1] {1}> ()
@@ -155,7 +151,13 @@ _BODIES = {"AdderConv": _ADDER_CONV, "ShiftConv": _SHIFT_CONV}
 
 def body(operator: str) -> onnx.FunctionProto:
     """The function of "ShiftConv" or "AdderConv", for a file of opset 13."""
-    return onnx.parser.parse_function(_BODIES[operator])
+    described = OPERATORS[operator]
+    head = (
+        f'<domain: "{DOMAIN}", opset_import: ["" : 13]>\n'
+        f"{operator} <{', '.join(described.attribute_names)}>\n"
+        f"    ({', '.join(described.input_names)}) => (Y)"
+    )
+    return onnx.parser.parse_function(head + _BODIES[operator])
 
 
 def add_bodies(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -9,13 +9,14 @@ import onnx
 from export.onnx_export.graph import Editor, attribute, is_custom, set_attribute
 
 Match = tuple[str, list[onnx.NodeProto]]
-"""An activation of the contract, and the nodes that compute it, the last one last."""
+"""An activation (docs/operators.md, section 1.3) and the nodes that compute it, in order."""
 
 
 def fuse_activations(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with each ReLU, ReLU6 or hard swish that alone reads a custom node fused into it.
+    """The model in which every ReLU, ReLU6 or hard swish that is the only reader of a custom node
+    is fused into it.
 
-    Hard swish is found as the exporter writes it (HardSigmoid, Mul) and as it is often written by
+    It finds hard swish as the exporter writes it (HardSigmoid, Mul) and as it is often written by
     hand: x * relu6(x + 3) / 6.
     """
     editor = Editor(model)
@@ -41,7 +42,8 @@ def _match_clip(editor: Editor, value: str) -> Match | None:
 
 
 def _match_hard_swish(editor: Editor, value: str) -> Match | None:
-    """value * gate(value): two nodes read the value, a gate's first and the product."""
+    """Finds value * gate(value), where two nodes read the value: the first of the gate and the
+    product."""
     readers = editor.readers(value)
     if len(readers) != 2 or editor.is_output(value):
         return None

@@ -11,16 +11,14 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-Array = npt.NDArray[Any]
+from export.operator_table import DOMAIN, FLOAT_OPERATORS
 
-DOMAIN = "shiftadd"
-CONTRACT_VERSION = 1
-CUSTOM_OPERATORS = ("ShiftConv", "AdderConv")
+Array = npt.NDArray[Any]
 
 
 def is_custom(node: onnx.NodeProto) -> bool:
-    """Whether the node is one of the contract's operators."""
-    return node.domain == DOMAIN and node.op_type in CUSTOM_OPERATORS
+    """Whether the node is one of the contract's float operators."""
+    return node.domain == DOMAIN and node.op_type in FLOAT_OPERATORS
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
@@ -50,7 +48,8 @@ class Editor:
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
         self.graph = self.model.graph
-        # Held as one list: a node is told by the identity of its Python object.
+        # The nodes are held in one list, since a node is recognised by the identity of its Python
+        # object.
         self.nodes = list(self.graph.node)
         self.constants: dict[str, Array] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in self.graph.initializer
@@ -105,7 +104,8 @@ class Editor:
         return unique
 
     def set_input(self, node: onnx.NodeProto, index: int, name: str) -> None:
-        """Makes `node` read `name` at `index`; the number of its inputs appends one."""
+        """Makes `node` read `name` at `index`; an index equal to the number of its inputs appends
+        one."""
         if index == len(node.input):
             node.input.append(name)
         else:
@@ -130,7 +130,8 @@ class Editor:
         self._dropped.add(id(node))
 
     def merge_into(self, node: onnx.NodeProto, absorbed: Iterable[onnx.NodeProto]) -> None:
-        """Drops the `absorbed` nodes behind `node`, which takes the last one's output name."""
+        """Drops the `absorbed` nodes that follow `node`, which takes over the output name of the
+        last of them."""
         absorbed = list(absorbed)
         for other in absorbed:
             self.drop(other)
@@ -169,7 +170,8 @@ def with_graph(
     nodes: Iterable[onnx.NodeProto],
     constants: Iterable[onnx.TensorProto],
 ) -> onnx.ModelProto:
-    """The model with other nodes and initializers; shapes of values that are gone go too."""
+    """The model with other nodes and initializers; the shapes of values that are gone are removed
+    as well."""
     nodes, constants = list(nodes), list(constants)
     made = {name for node in nodes for name in node.output}
     shapes = [value for value in model.graph.value_info if value.name in made]

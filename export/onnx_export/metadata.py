@@ -1,4 +1,4 @@
-"""What an exported file says about itself, for whoever runs it."""
+"""Writes what an exported file says about itself to whoever runs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
-from export.onnx_export.graph import CONTRACT_VERSION, is_custom
+from export.onnx_export.graph import is_custom
+from export.operator_table import CONTRACT_VERSION
 from export.recognition import FixedPoint
 from export.spec import CompleteSpec
 

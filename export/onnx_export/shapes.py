@@ -30,7 +30,7 @@ def infer(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def annotate(model: onnx.ModelProto) -> onnx.ModelProto:
-    """As `infer`, with what can be inferred."""
+    """Does what `infer` does, but leaves out what cannot be inferred."""
     stand_in = _with_convolutions(model)
     for output in stand_in.graph.output:
         output.type.tensor_type.ClearField("shape")

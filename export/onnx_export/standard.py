@@ -8,7 +8,8 @@ from onnx import inliner
 
 from export.onnx_export import constants, naming, shapes
 from export.onnx_export.cleanup import clean_up
-from export.onnx_export.graph import DOMAIN, Editor, attribute
+from export.onnx_export.graph import Editor, attribute
+from export.operator_table import DOMAIN
 
 
 def inline(model: onnx.ModelProto) -> onnx.ModelProto:

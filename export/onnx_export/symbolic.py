@@ -18,8 +18,8 @@ from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_s
 from export.errors import ExportError
 from export.onnx_export import codec, refusals, sizes
 from export.onnx_export.decompositions import Decompositions
-from export.onnx_export.graph import CONTRACT_VERSION, DOMAIN
 from export.onnx_export.scopes import title
+from export.operator_table import CONTRACT_VERSION, DOMAIN
 from export.operators import AdderConv2d, ShiftConv2d
 from export.operators.geometry import Window, four_pads
 
@@ -31,7 +31,7 @@ _SCHEMA = (
     "layer(Tensor x, Tensor weight, Tensor scale, Tensor bias, str operator, int[] kernel_shape, "
     "int[] strides, int[] pads, int[] dilations, int group, int weight_bits) -> Tensor"
 )
-# Held for as long as the process lives: the operator goes when its Library does.
+# This is held as long as the process lives, since the operator disappears with its Library.
 _LIBRARY = torch.library.Library(DOMAIN, "DEF")
 _LIBRARY.define(_SCHEMA)
 

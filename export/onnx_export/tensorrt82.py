@@ -1,8 +1,9 @@
-"""Refuses a model that the ONNX parser of TensorRT 8.2, the Jetson Nano's last, does not take.
+"""Refuses a model that the ONNX parser of TensorRT 8.2 does not accept, the last one for the Jetson
+Nano.
 
-The facts are those of its table of operators and of its sources: opset 13; a node of an unknown
-type becomes a plugin, with tensors as inputs and the attributes as fields; INT64 and DOUBLE are
-narrowed, silently, to INT32 and FLOAT.
+The facts come from its table of operators and from its sources. It reads opset 13. A node of an
+unknown type becomes a plugin, with tensors as inputs and the attributes as fields. INT64 and DOUBLE
+are silently narrowed to INT32 and FLOAT.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from export.onnx_export.graph import Array, Editor, attribute, is_custom
 
 OPSET = 13
 NEWEST_IR = 7
-"""The parser knows no IR version's rules; 7 is that of opset 13's time, before local functions."""
+"""The parser does not look at the IR version. 7 is the version of opset 13's time, before local
+functions."""
 
 _INT32 = np.iinfo(np.int32)
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16})
@@ -67,7 +69,7 @@ _OPERATORS: dict[str, frozenset[int]] = {
 table has too (If, Loop, Scan), are not here."""
 
 _MAKERS = ("Constant", "ConstantOfShape", "RandomUniform")
-"""Operators that read no data: the table's types are those of what they make."""
+"""Operators that read no data: for these the types in the table are those of their outputs."""
 
 _CONSTANT_INPUTS = {
     "Conv": (1, 2),
@@ -84,7 +86,7 @@ _CONSTANT_INPUTS = {
 """Inputs that must be initializers, by their index."""
 
 _SPATIAL = ("AveragePool", "Conv", "ConvTranspose", "MaxPool")
-"""Operators of images or volumes only: 4 or 5 dimensions."""
+"""Operators that only take images or volumes, of 4 or 5 dimensions."""
 
 _MODES = {
     "mode": ("nearest", "linear"),
@@ -99,10 +101,11 @@ _MODES = {
 """What Resize can do."""
 
 _MAY_LACK_INPUTS = ("Clip", "Resize")
-"""Operators whose importers look for an input that is left out before they read it."""
+"""Operators whose importers check whether an optional input is there before they read it."""
 
 _CLAMPED = {"Slice": (1, 2)}
-"""Inputs, by their index, that mean the same once a huge value is narrowed: "up to the end"."""
+"""Inputs, by their index, in which a huge value means "up to the end" and means the same once it is
+narrowed."""
 
 _CONSTANTS = (
     TensorProto.FLOAT,
@@ -120,7 +123,8 @@ _MOST_DIMENSIONS = 8
 def check_model(model: onnx.ModelProto) -> None:
     """Raises ValueError naming the node or value and the rule for the first breach.
 
-    Reads value_info: run it after shape inference. The contract is check.check_model's to check.
+    It reads value_info, so it has to run after shape inference. check.check_model checks the
+    contract.
     """
     _check_versions(model)
     editor = Editor(model)

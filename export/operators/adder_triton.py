@@ -1,12 +1,12 @@
 """The adder's training kernels for an NVIDIA GPU, in Triton (arXiv 1912.13200, eq. 1 and 6).
 
-PyTorch's CUDA builds bring Triton along, which compiles these at their first call (a C compiler
-has to be there for its launcher): no build step, no CUDA toolkit. Under TRITON_INTERPRET=1, set
-before Triton is imported, they run on CPU tensors.
+PyTorch's CUDA builds bring Triton along, which compiles these kernels at their first call. So there
+is no build step and no CUDA toolkit, but a C compiler has to be there for Triton's launcher. With
+TRITON_INTERPRET=1, set before Triton is imported, they run on CPU tensors.
 
-Both kernels hold a block of the result in registers and walk along the summed axis one step at a
-time, with the broadcast difference of two vectors: a three-dimensional block of differences would
-be summed across threads, by shuffles that cost more than the differences.
+Both kernels hold a block of the result in registers and go along the summed axis one step at a
+time, each step adding the broadcast difference of two vectors. A three-dimensional block of
+differences would have to be summed across threads, by shuffles that cost more than the differences.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _BLOCK_ROWS = 64
 _BLOCK_COLUMNS = 64
 _UNROLL = tl.constexpr(4)
 _CHUNK = tl.constexpr(32)
-"""Terms summed into a partial sum of their own: one long float32 sum loses a digit."""
+"""The number of terms that go into one partial sum; a single long float32 sum would lose a
+digit."""
 
 _PROPAGATE_NAN = tl.constexpr(tl.PropagateNan.ALL)
 
@@ -38,10 +39,10 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
     block_outputs: tl.constexpr,
 ):
     """A block of y [R,M] = -sum_k |x [R,K] - w [K,M]|."""
-    # 64 bits: a batch's patches can pass 2^31 elements.
+    # The offsets have 64 bits, since the patches of a batch can have more than 2^31 elements.
     rows = tl.program_id(0).to(tl.int64) * block_rows + tl.arange(0, block_rows)
     columns = tl.program_id(1).to(tl.int64) * block_outputs + tl.arange(0, block_outputs)
-    # Positions past the edge read the last one again: only the store needs a mask.
+    # Positions beyond the edge read the last one again, so only the store needs a mask.
     x += tl.minimum(rows, row_count - 1) * x_stride
     w += tl.minimum(columns, outputs - 1)
     total = tl.zeros((block_rows, block_outputs), tl.float32)
@@ -127,12 +128,14 @@ def adder_input_grad(x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
 
 
 def _dense_rows(t: Tensor) -> Tensor:
-    """t, copied unless each row lies in one piece; a group's slice of the channels stays a view."""
+    """t, or a copy of it where its rows are not contiguous; a group's slice of the channels stays a
+    view."""
     return t if t.stride(1) == 1 else t.contiguous()
 
 
 def _blocks(columns: int) -> tuple[int, int]:
-    """Rows and columns of the result a program computes; narrow results take narrow blocks."""
+    """The rows and columns of the result that one program computes; narrow results get narrow
+    blocks."""
     return _BLOCK_ROWS, min(_BLOCK_COLUMNS, max(16, triton.next_power_of_2(columns)))
 
 

@@ -44,7 +44,8 @@ class Window:
 
     @property
     def is_pointwise(self) -> bool:
-        """A 1x1 kernel that visits every position once: a matrix product over channels."""
+        """Whether it is a 1x1 kernel that visits every position once, so that the layer is a matrix
+        product over channels."""
         return self.kernel_shape == (1, 1) and self.strides == (1, 1) and not any(self.pads)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:

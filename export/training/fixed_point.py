@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,54 +27,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from calibration.quantization import Grid, Range, grid_over
 from export.operators import AdderConv2d
 from export.operators.adder import adder_conv2d
 from export.operators.layer import ConvLayer
-from runtime.core.errors import ModelError
 
 BITS = (8, 16)
 
 # Share of the newest batch in a range (a moving average, as in arXiv 1712.05877, section 3.1), once
 # a hundred have been seen; before, all batches count alike.
 _MOMENTUM = 0.01
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The values that codes 0..last stand for: `scale * (q - zero_point)`; scale is a float32."""
-
-    scale: float
-    zero_point: int
-    last: int
-
-    @property
-    def low(self) -> float:
-        """The least value, rounded to float32."""
-        return float(np.float32(self.scale) * np.float32(-self.zero_point))
-
-    @property
-    def high(self) -> float:
-        """The greatest value, rounded to float32."""
-        return float(np.float32(self.scale) * np.float32(self.last - self.zero_point))
-
-
-def grid_over(name: str, low: float, high: float, bits: int) -> Grid:
-    """The grid of `bits` bits over [low, high], widened to hold 0, as calibration has it at 8 bits.
-
-    Raises ModelError, naming the tensor, for a range that is no range.
-    """
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ModelError(f"{name}: its activation is not finite; check the weights and the images")
-    last = 2**bits - 1
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = np.float32((high - low) / last)
-    if scale < np.finfo(np.float32).tiny:
-        raise ModelError(
-            f"{name}: its activation is constantly 0 (to float32) and has no scale; remove the "
-            "layer that makes it, or use other weights or images"
-        )
-    zero_point = round(-low / float(scale))
-    return Grid(float(scale), min(max(zero_point, 0), last), last)
 
 
 class _RoundToGrid(torch.autograd.Function):
@@ -131,7 +92,7 @@ class Activation(nn.Module):
         """Over the ranges of all that share the scale."""
         low = min(each.low for each in self.sharing)
         high = max(each.high for each in self.sharing)
-        return grid_over(self.name, low, high, bits)
+        return grid_over(self.name, Range(low, high), bits)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observing:
@@ -155,9 +116,9 @@ class Activation(nn.Module):
 class GridAdder(nn.Module):
     """An AdderConv2d whose weights lie on the grid of its input's codes.
 
-    As the contract has it: clamped to the grid, what that takes off summed into the output, then
-    rounded. The gradient of the weight is AdderNet's, x - w at the rounded weight, beyond the grid
-    too: the clamp loses nothing there.
+    They are clamped to the grid, what that takes off is summed into the output, and then they are
+    rounded (docs/operators.md, section 5.4). The gradient of the weight is AdderNet's, x - w at the
+    rounded weight. It is the same beyond the grid, because the clamp loses nothing there.
     """
 
     def __init__(self, layer: AdderConv2d, source: Activation) -> None:
@@ -234,7 +195,7 @@ class FixedPointNetwork(nn.Module):
         """Measures all ranges afresh over the float network's activations.
 
         A range is the mean over the batches of the least and of the greatest value. Raises
-        ModelError, naming the layer, for an activation that is constantly 0 or not finite.
+        ModelError, naming the layer, for an activation that is not finite.
         """
         bits = self.bits
         self.eval()

@@ -20,16 +20,17 @@ from calibration.comparison.backend import BackendFactory
 from calibration.comparison.environment import library_facts, machine_facts, now
 from calibration.comparison.inputs import random_inputs, real_inputs
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
-from calibration.comparison.text import table
+from calibration.comparison.options import MODELS as MODEL_FILES
+from calibration.comparison.options import add_library, add_report_dir, add_summary
 from export.checkpoint import load_network
 from export.loading.options import add_model, find_source
 from export.loading.resolve import Source
 from export.recognition import swap_layers
-from export.validation import rows, two_files
-from export.validation.compare import InputResult, compare
+from export.validation import two_files
+from export.validation.compare import compare
 from export.validation.exported import ExportedModel
 from export.validation.reference import Reference
-from export.validation.report import write_report
+from export.validation.report import report_on
 from runtime.console.commandline import (
     FINE,
     SOME_FAILED,
@@ -42,7 +43,6 @@ from runtime.console.commandline import (
 from runtime.core.errors import ModelError
 from runtime.core.metadata import Metadata
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 _BACKENDS = ("onnxruntime", "tensorrt")
 _PRECISIONS = ("fp32", "fp16")
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.model is None:
         parser.error("which MODEL? or, to compare two files, --model-file and --reference")
     source = find_source(options)
-    path = options.model_file or _REPOSITORY / "build" / "models" / f"{source.name}.onnx"
+    path = options.model_file or MODEL_FILES / f"{source.name}.onnx"
     if not path.is_file():
         raise ModelError(f"{path}: no such file: write it with `make export MODEL={options.model}`")
     exported = ExportedModel(path, options.library, _backend(options))
@@ -66,11 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_origin(exported, source, checkpoint_sha256, options.model_file is not None)
     inputs, seed = _inputs(options, exported.metadata)
     results = compare(exported, Reference(network, exported.metadata.input_size), inputs)
-    report = options.report_dir / f"{path.stem}-validation{_suffix(options)}.html"
     facts = _facts(exported, checkpoint_sha256, seed, options.images)
-    write_report(report, f"{path.name} against PyTorch", facts, results)
-    _show(results, report)
-    return FINE if all(result.passed for result in results) else SOME_FAILED
+    report = report_on(results, f"{path.name} against PyTorch", facts)
+    report.publish(
+        options.report_dir / f"{path.stem}-validation{_suffix(options)}.html", options.summary
+    )
+    return FINE if report.passed else SOME_FAILED
 
 
 def _network(
@@ -88,7 +89,7 @@ def _inputs(
     options: argparse.Namespace, metadata: Metadata
 ) -> tuple[dict[str, npt.NDArray[np.float32]], int]:
     """The inputs by kind, and the seed of the random ones."""
-    # Layer by layer there is too little to do for threads to be worth their waiting.
+    # A single layer has too little work for threads to be worth waiting for each other.
     torch.set_num_threads(1)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     inputs = {
@@ -173,33 +174,23 @@ def _parser() -> Parser:
         metavar="N",
         help="of the random inputs (default: drawn; the report tells it)",
     )
-    parser.add_argument(
-        "--report-dir",
-        type=Path,
-        default=_REPOSITORY / "build" / "reports",
-        metavar="DIR",
-        help="where the report goes (default: build/reports of the checkout)",
-    )
-    parser.add_argument(
-        "--library",
-        metavar="PATH",
-        help="the operator library (default: $SHIFTADD_ORT_LIBRARY, or build/plugins/ of the "
-        "checkout), or TensorRT's plugin library ($SHIFTADD_TENSORRT_LIBRARY likewise)",
-    )
+    add_report_dir(parser)
+    add_summary(parser)
+    add_library(parser, ", or TensorRT's plugin library ($SHIFTADD_TENSORRT_LIBRARY likewise)")
     return parser
 
 
 def _backend(options: argparse.Namespace) -> BackendFactory:
     if options.backend == "onnxruntime":
         return OnnxRuntimeBackend
-    # Imported only where it is asked for: few machines have TensorRT.
+    # This is imported only where it is asked for, since few machines have TensorRT.
     from calibration.comparison.tensorrt_backend import TensorRtBackend
 
     return partial(TensorRtBackend, precision=options.precision or _PRECISIONS[0])
 
 
 def _suffix(options: argparse.Namespace) -> str:
-    """What tells a report from that of ONNX Runtime."""
+    """What the name of a report has in addition to that of ONNX Runtime's."""
     if options.backend == "onnxruntime":
         return ""
     return f"-tensorrt-{options.precision or _PRECISIONS[0]}"
@@ -208,7 +199,8 @@ def _suffix(options: argparse.Namespace) -> str:
 def _check_origin(
     exported: ExportedModel, source: Source, checkpoint_sha256: str, named: bool
 ) -> None:
-    """Refuses to compare what was never the same: every layer would differ, to no one's use.
+    """Refuses to compare a file with another network or other weights, where every layer would
+    differ.
 
     A file of a user's network that was named may be called otherwise; one that does not say which
     weights it has, as `export_model` alone writes it, is compared with those that are here.
@@ -249,20 +241,6 @@ def _facts(
         "seed of the random inputs": str(seed),
         **machine_facts(("torch", "onnx", *backend.packages, "numpy", "Pillow")),
     }
-
-
-def _show(results: Sequence[InputResult], report: Path) -> None:
-    layers = [layer.cells() for layer in rows.summarise(results)]
-    allowed = rows.tolerances(results)
-    for line in table(rows.layer_header(allowed), layers):
-        show(line)
-    show()
-    for line in table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results]):
-        show(line)
-    show()
-    for sentence in rows.verdicts(results):
-        show(sentence)
-    show(f"report: {report}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from runtime.core.errors import ModelError
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-# Images a run takes: their layers' tensors are all held at the same time.
+# The number of images in a run; the tensors of all their layers are held at the same time.
 _BATCH = 4
 
 
@@ -27,10 +27,13 @@ class LayerResult:
 
     Attributes:
         shape: of the output, without the batch.
-        isolated: PyTorch's layer in float64 is given the tensor that the file's layer read;
-            compared before the activation, which would hide what it cuts off.
-        accumulated: against the float64 network, with all that the layers before added.
-        pytorch: PyTorch's own float32 network against the float64 one: what is unavoidable.
+        isolated: the deviation from PyTorch's layer in float64 that is given the tensor that the
+            file's layer read. They are compared before the activation, which would hide what it
+            cuts off.
+        accumulated: the deviation from the float64 network, which includes the errors of all layers
+            before.
+        pytorch: the deviation of PyTorch's own float32 network from the float64 one, which is
+            unavoidable.
     """
 
     node: LayerNode
@@ -59,8 +62,8 @@ class LogitsResult:
     """The unchanged file's logits over all inputs of one kind.
 
     Attributes:
-        exact, pytorch: against PyTorch in float64 and in float32.
-        pytorch_exact: PyTorch's float32 against its float64.
+        exact, pytorch: the deviation from PyTorch in float64 and in float32.
+        pytorch_exact: the deviation of PyTorch's float32 from its float64.
         same_top1: inputs whose best class is PyTorch's (float32).
         ours, theirs: the logits themselves, [inputs, classes], ours in float32, theirs in float64.
     """
@@ -126,14 +129,14 @@ def compare(
                     _add_layers(result.layers, chains, exported, reference, batch)
                     bar.update(len(batch))
                 results.append(result)
-    # A module that is given a tensor of another layer's shape says so.
+    # A module raises one of these where it is given a tensor of another layer's shape.
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{exported.path} does not fit the network: {error}") from error
     return results
 
 
 def match_layers(exported: ExportedModel, reference: Reference) -> list[Chain]:
-    """What PyTorch's modules each node of the file stands for, in the file's order.
+    """The PyTorch modules that each node of the file stands for, in the file's order.
 
     Raises ModelError where a layer of the network has no node, or a custom node no layer. A file
     for the target `standard` has its layers taken apart: what is left of them is matched.

@@ -27,7 +27,7 @@ _BEFORE = "/before_activation"
 
 @dataclass(frozen=True)
 class LayerNode:
-    """A node with weights: its name is the path of the module that it was exported from.
+    """A node with weights. Its name is the path of the module that it was exported from.
 
     Attributes:
         x, y: names of the tensors that it reads and makes.
@@ -100,7 +100,7 @@ class ExportedModel:
 
 
 def _check_contract(model: onnx.ModelProto) -> None:
-    """Refuses what the operators' contract refuses: not every runtime can see all of it."""
+    """Refuses what the operators' contract refuses, since not every runtime can check all of it."""
     try:
         check_model(model)
     except (ValueError, TypeError) as error:  # TypeError: an initializer of no known type
@@ -138,7 +138,8 @@ def _activation(node: onnx.NodeProto) -> str:
 def with_layer_outputs(model: onnx.ModelProto, layers: list[LayerNode]) -> bytes:
     """A copy of the model that also returns the layers' tensors.
 
-    A node with an activation gets a twin without: what a ReLU cuts off is to be compared too.
+    A node with an activation gets a twin without one, so that what a ReLU cuts off is compared as
+    well.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

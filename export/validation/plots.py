@@ -18,7 +18,7 @@ from calibration.comparison.figures import (
 from export.validation.compare import InputResult
 from export.validation.rows import LayerSummary
 
-# A logarithmic axis has no place for an error of 0 or of infinity.
+# The axis ends here, since a logarithmic axis has no place for an error of 0 or of infinity.
 _SMALLEST, _LARGEST = 1e-10, 1e2
 
 

@@ -1,9 +1,9 @@
 """The PyTorch side: which modules one exported node stands for, and what they compute in float64.
 
-A node holds a layer with the BatchNorm and the activation behind it. Which those are is read off
-the flow of the data, not off names: hooks see every module's input and output, and what is called
-with a layer's very output tensor follows it. So it holds for networks that do not keep their
-layers in a Sequential.
+A node holds a layer with the BatchNorm and the activation behind it. Which modules these are
+follows from the flow of the data and not from names: hooks see the input and the output of every
+module, and a module that is called with the output tensor of a layer follows it. So this also works
+for networks that do not keep their layers in a Sequential.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.operator_table import ACTIVATIONS
 from export.operators import AdderConv2d, ShiftConv2d, adder_conv2d
 from export.operators.geometry import Window, four_pads
 from export.validation.exported import LayerNode
@@ -28,18 +29,15 @@ Array = npt.NDArray[Any]
 Layer = ShiftConv2d | AdderConv2d | nn.Conv2d | nn.Linear
 
 LAYERS = (ShiftConv2d, AdderConv2d, nn.Conv2d, nn.Linear)
-_ACTIVATION_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardswish)
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda v: v,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "hardswish": F.hardswish,
+_ACTIVATIONS: dict[str, nn.Module] = {
+    name: getattr(nn, activation.module)() for name, activation in ACTIVATIONS.items()
 }
+_ACTIVATION_MODULES = tuple(type(module) for name, module in _ACTIVATIONS.items() if name != "none")
 
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a module without children; `name` has a number behind it from the second on."""
+    """One use of a module without children; from the second use on `name` ends in a number."""
 
     name: str
     module: nn.Module
@@ -52,9 +50,9 @@ class Chain:
     """The modules behind one node.
 
     Attributes:
-        last: name of the call whose output, put through `function`, is the node's output. It is
-            that of an activation where the network has a module for it: what the network means
-            decides, not the node's attribute.
+        last: the name of the call whose output, put through `function`, is the node's output. It is
+            an activation where the network has a module for that: what counts is what the network
+            computes, not the node's attribute.
         function: the activation where it is no module; the identity otherwise.
     """
 
@@ -65,7 +63,8 @@ class Chain:
     last: str
 
     def exact(self, x: Array) -> tuple[Array, Array]:
-        """Output before the activation, and magnitude |scale| * sum|terms| + |bias|, in float64."""
+        """The output before the activation and its magnitude |scale| * sum|terms| + |bias|, in
+        float64."""
         with torch.no_grad():
             sums, magnitude = _sums(self.layer, torch.from_numpy(x).double())
             scale, bias = self._scale_and_bias()
@@ -97,7 +96,7 @@ class Reference:
         self._calls = _trace(self.exact_network, torch.zeros(1, *input_size).double())
 
     def chain(self, node: LayerNode) -> Chain | None:
-        """The modules behind a node; None for a node that is named after no layer."""
+        """The modules that a node stands for; None for a node that is not named after a layer."""
         for position, call in enumerate(self._calls):
             if call.name == node.name and isinstance(call.module, LAYERS):
                 return self._chain(node, position)
@@ -110,13 +109,14 @@ class Reference:
         return [name for name in layers if name not in named]
 
     def logits(self, images: Array) -> tuple[Array, Array]:
-        """In float32 and in float64, [N, classes]."""
+        """The logits in float32 and in float64, [N, classes]."""
         x = torch.from_numpy(images)
         with torch.no_grad():
             return self.network(x).numpy(), self.exact_network(x.double()).numpy()
 
     def outputs(self, images: Array, chains: Iterable[Chain]) -> tuple[Outputs, Outputs]:
-        """What each chain gives within the network, by its node's name: float32 and float64."""
+        """The output of each chain within the network, by the name of its node, in float32 and in
+        float64."""
         x, chains = torch.from_numpy(images), list(chains)
         return (
             _outputs(self.network, x, chains),
@@ -140,7 +140,8 @@ class Reference:
         return Chain(node, call.module, norm, function, last.name)
 
     def _reader(self, call: Call, position: int) -> Call | None:
-        """The first call from `position` on, other than itself, that is given the call's output."""
+        """The first call from `position` on that is given the output of `call` and is not `call`
+        itself."""
         readers = (c for c in self._calls[position:] if c.x is call.y and c is not call)
         return next(readers, None)
 
@@ -151,8 +152,8 @@ Outputs = dict[str, Array]
 def float64_copy(network: nn.Module) -> nn.Module:
     """The network in float64 with the weights that it has in float32.
 
-    Shift weights are rounded before: near a boundary of the rounding the logarithm in float64
-    can fall on the other side, which would make another network of it.
+    Shift weights are rounded first: near a boundary of the rounding the logarithm in float64 could
+    fall on the other side, which would make it another network.
     """
     exact = copy.deepcopy(network).eval()
     for module in exact.modules():
@@ -165,7 +166,8 @@ def float64_copy(network: nn.Module) -> nn.Module:
 def _hooked(
     network: nn.Module, x: Tensor, seen: Callable[[str, nn.Module, Tensor, Tensor], None]
 ) -> None:
-    """Runs the network; `seen` is told every module without children, in the order of calls."""
+    """Runs the network and calls `seen` with every module without children, in the order of
+    calls."""
     calls: Counter[str] = Counter()
 
     def hook(path: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
@@ -192,7 +194,7 @@ def _hooked(
 
 def _trace(network: nn.Module, x: Tensor) -> list[Call]:
     calls: list[Call] = []
-    # The calls keep their tensors, so that no other tensor can take an identity over.
+    # The calls keep their tensors alive, so that no other tensor can get the same identity.
     _hooked(network, x, lambda *call: calls.append(Call(*call)))
     return calls
 
@@ -205,7 +207,7 @@ def _outputs(network: nn.Module, x: Tensor, chains: list[Chain]) -> Outputs:
 
     def keep(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
         for chain in wanted.get(name, ()):
-            # A copy: an activation in place may come behind it.
+            # The output is copied, since an activation that follows may work in place.
             outputs[chain.node.name] = chain.function(y.clone()).numpy()
 
     _hooked(network, x, keep)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from calibration.comparison import page
 from calibration.comparison.deviation import Tolerances
+from calibration.comparison.report import Picture, Report, Table
 from export.validation import plots, rows
 from export.validation.compare import InputResult
 
@@ -28,28 +27,23 @@ test. <b>max abs</b>: the largest difference of any element.</li>
 """
 
 
-def write_report(
-    path: Path, title: str, facts: Mapping[str, str], results: Sequence[InputResult]
-) -> None:
-    """Writes the report to `path`, whose folder is made; aside first, so that none is half done.
+def report_on(results: Sequence[InputResult], title: str, facts: Mapping[str, str]) -> Report:
+    """The report of a comparison.
 
     Args:
         facts: what was compared with what, name to value.
-
-    Raises ShiftAddError where the file cannot be written.
     """
     layers, allowed = rows.summarise(results), rows.tolerances(results)
-    passed = all(result.passed for result in results)
-    body = [
-        page.verdicts(rows.verdicts(results), passed),
-        "<h2>End to end</h2>",
-        page.table(rows.logits_header(allowed), [rows.logits_cells(result) for result in results]),
-        page.picture(plots.logits(results), "logits of the two sides, and their differences"),
-        "<h2>Layer by layer</h2>",
-        _method(allowed),
-        page.picture(plots.errors_by_layer(layers, allowed), "errors by layer"),
-        page.table(rows.layer_header(allowed), [layer.cells() for layer in layers]),
-        "<h2>What was compared</h2>",
-        page.facts(facts),
-    ]
-    page.write_page(path, title, body)
+    logits = Picture(plots.logits(results), "logits of the two sides, and their differences")
+    return Report(
+        title=title,
+        facts=facts,
+        summary=rows.summary(results),
+        verdicts=rows.verdicts(results),
+        passed=all(result.passed for result in results),
+        end_to_end=Table(rows.logits_header(allowed), [rows.logits_cells(r) for r in results]),
+        logits=logits,
+        method=_method(allowed),
+        layers=Table(rows.layer_header(allowed), [layer.cells() for layer in layers]),
+        pictures=[Picture(plots.errors_by_layer(layers, allowed), "errors by layer")],
+    )

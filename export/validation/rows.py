@@ -11,7 +11,7 @@ from export.validation.compare import InputResult, LayerResult
 
 
 def tolerances(results: Sequence[InputResult]) -> Tolerances:
-    """Those that all of a comparison's results were judged by."""
+    """The tolerances that all results of a comparison were judged by."""
     return results[0].logits.tolerances
 
 
@@ -59,7 +59,7 @@ class LayerSummary:
     passed: bool
 
     def cells(self) -> tuple[str, ...]:
-        """As text, one for each title of `layer_header`."""
+        """The cells as text, one for each title of `layer_header`."""
         return (
             self.name,
             self.operator,
@@ -73,12 +73,12 @@ class LayerSummary:
 
 
 def number(value: float) -> str:
-    """Two digits; errors need no more."""
+    """The number with two digits; errors need no more."""
     return f"{value:.1e}" if value else "0"
 
 
 def summarise(results: Sequence[InputResult]) -> list[LayerSummary]:
-    """One summary a layer, in the file's order."""
+    """One summary for each layer, in the file's order."""
     return [_summary(layers) for layers in zip(*(r.layers for r in results), strict=True)]
 
 
@@ -111,6 +111,23 @@ def logits_cells(result: InputResult) -> tuple[str, ...]:
         f"{logits.same_top1}/{logits.count}",
         PASS if logits.passed else FAIL,
     )
+
+
+def summary(results: Sequence[InputResult]) -> list[str]:
+    """The worst layer by itself and the logits, in a line each, and what is broken, if anything."""
+    layers, allowed = summarise(results), tolerances(results)
+    worst = max(layers, key=lambda layer: layer.isolated)
+    logits = max(result.logits.exact.relative for result in results)
+    same = sum(result.logits.same_top1 for result in results)
+    count = sum(result.logits.count for result in results)
+    broken = [sentence for sentence in verdicts(results) if sentence.startswith(FAIL)]
+    return [
+        f"worst of {len(layers)} layers  {number(worst.isolated)} of its terms "
+        f"(<= {allowed.layer:.0e}): {worst.name}",
+        f"logits  {number(logits)} of their norm (<= {allowed.network:.0e}); "
+        f"same best class for {same} of {count}",
+        *broken,
+    ]
 
 
 def verdicts(results: Sequence[InputResult]) -> list[str]:

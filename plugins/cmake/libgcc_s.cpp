@@ -1,6 +1,6 @@
-// Stands for the board's libgcc_s while the library is linked, so that the cross-compiler does not link
-// its own unwinder in: an exception crosses from the library to ONNX Runtime, whose frames only the
-// system's unwinder, that its C++ library is bound to, can take it through. Never run.
+// Stands for the board's libgcc_s while the library is linked, so that the cross-compiler does not
+// link its own unwinder in: an exception crosses from the library to ONNX Runtime, whose frames
+// only the system's unwinder, that its C++ library is bound to, can take it through. Never run.
 #define SHIFTADD_STUB(name) \
   extern "C" __attribute__((visibility("default"))) void name() {}
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "shiftadd/packed_weights.h"
 #include "common/thread_pool.h"
 
 namespace shiftadd {
@@ -16,15 +15,16 @@ ConvNode::ConvNode(OperatorKind kind, const OrtKernelInfo* info)
 }
 
 void ConvNode::read_attributes(const OrtKernelInfo* info) {
-  attributes_.kernel_shape = attribute_ints(info, node_, "kernel_shape");
-  attributes_.strides = attribute_ints(info, node_, "strides");
-  attributes_.pads = attribute_ints(info, node_, "pads");
-  attributes_.dilations = attribute_ints(info, node_, "dilations");
-  attributes_.group = attribute_int(info, node_, "group");
-  if (is_shift(kind_)) attributes_.weight_bits = attribute_int(info, node_, "weight_bits");
-  attributes_.activation = parse_activation(node_, attribute_string(info, node_, "activation"));
-  if (is_integer(kind_)) {
-    attributes_.layout = parse_layout(node_, attribute_string(info, node_, "layout", "NCHW"));
+  for (const ListAttribute& list : kListAttributes) {
+    attributes_.*list.values = attribute_ints(info, node_, list.name);
+  }
+  attributes_.group = attribute_int(info, node_, kGroup.name);
+  if (find_attribute(kind_, "weight_bits") != nullptr) {
+    attributes_.weight_bits = attribute_int(info, node_, "weight_bits");
+  }
+  attributes_.activation = parse_activation(node_, attribute_string(info, node_, kActivation));
+  if (find_attribute(kind_, kLayout.name) != nullptr) {
+    attributes_.layout = parse_layout(node_, attribute_string(info, node_, kLayout));
   }
   validate_attributes(kind_, node_, attributes_);
 }
@@ -73,21 +73,12 @@ ConvGeometry ConvNode::run_geometry(const OrtKernelContext* context) const {
   return geometry;
 }
 
-// W's elements have 32 bits, but for an integer adder's.
 size_t ConvNode::weight_bytes(const ConvGeometry& geometry) const {
-  const int64_t columns = is_shift(kind_) ? packed_columns(geometry.terms, attributes_.weight_bits)
-                                          : geometry.terms;
-  const size_t element = kind_ == OperatorKind::kQLinearAdderConv ? 1 : sizeof(int32_t);
+  const int64_t columns =
+      is_shift(kind_) ? packed_columns(geometry.terms, attributes_.weight_bits) : geometry.terms;
+  const ElementType type = describe(kind_).inputs[inputs().w].type;
+  const size_t element = type == ElementType::kUint8 ? sizeof(uint8_t) : sizeof(int32_t);
   return static_cast<size_t>(geometry.out_channels * columns) * element;
-}
-
-void ConvNode::decode(const ConvGeometry& geometry, const void* w, float* decoded) const {
-  const int32_t* packed = static_cast<const int32_t*>(w);
-  const int64_t columns = packed_columns(geometry.terms, attributes_.weight_bits);
-  for (int64_t row = 0; row < geometry.out_channels; ++row) {
-    decode_row(node_, packed + row * columns, row, geometry.terms, attributes_.weight_bits,
-               decoded + row * geometry.terms);
-  }
 }
 
 }  // namespace ort

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "node.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace ort {
@@ -17,8 +17,8 @@ class ConvNode : public Node {
   // ContractError.
   ConvNode(OperatorKind kind, const OrtKernelInfo* info);
 
-  // Of X's shape as far as shape inference knows it, where W is an initializer: calls
-  // use(geometry, W's data). Throws ContractError for shapes that do not agree.
+  // Calls use(geometry, W's data) if W is an initializer and shape inference knows enough of X's
+  // shape. Throws ContractError for shapes that do not agree.
   template <typename Use>
   void with_constant_weights(const OrtKernelInfo* info, const Use& use) const {
     const OrtValue* w = constant_input(info, inputs().w);
@@ -32,8 +32,6 @@ class ConvNode : public Node {
   ConvGeometry run_geometry(const OrtKernelContext* context) const;
   InputPositions inputs() const { return input_positions(kind_); }
   size_t weight_bytes(const ConvGeometry& geometry) const;
-  // A shift's weights [M, terms] from its packed rows. Throws ContractError for a bad code.
-  void decode(const ConvGeometry& geometry, const void* w, float* decoded) const;
   bool constant_weights() const { return constant_weights_; }
 
   const OperatorKind kind_;

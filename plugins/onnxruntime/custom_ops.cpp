@@ -10,80 +10,44 @@
 #include "conv_kernel.h"
 #include "qlinear_add_kernel.h"
 #include "qlinear_conv_kernel.h"
-#include "shiftadd/addition.h"
+#include "shiftadd/checks.h"
+#include "shiftadd/operators.h"
 
 namespace shiftadd {
 namespace ort {
 namespace {
 
-using ElementType = ONNXTensorElementDataType;
-constexpr ElementType kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-constexpr ElementType kCode = ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
-constexpr ElementType kPacked = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
-
-// An operator: its name, the types of its inputs and of its output, and what makes its nodes.
-struct Operator {
-  const char* name;
-  std::vector<ElementType> inputs;
-  ElementType output;
-  std::unique_ptr<Node> (*make)(const OrtKernelInfo* info);
-};
-
-template <OperatorKind kKind>
-std::unique_ptr<Node> make_convolution(const OrtKernelInfo* info) {
-  return std::unique_ptr<Node>(new ConvKernel(kKind, info));
+ONNXTensorElementDataType element_type(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    case ElementType::kUint8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    case ElementType::kInt32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+  }
+  return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }
 
-template <OperatorKind kKind>
-std::unique_ptr<Node> make_qlinear_convolution(const OrtKernelInfo* info) {
-  return std::unique_ptr<Node>(new QLinearConvKernel(kKind, info));
-}
-
-std::unique_ptr<Node> make_addition(const OrtKernelInfo* info) {
-  return std::unique_ptr<Node>(new QLinearAddKernel(info));
-}
-
-const std::vector<Operator>& operators() {
-  constexpr OperatorKind kShift = OperatorKind::kShiftConv, kAdder = OperatorKind::kAdderConv;
-  constexpr OperatorKind kQShift = OperatorKind::kQLinearShiftConv;
-  constexpr OperatorKind kQAdder = OperatorKind::kQLinearAdderConv;
-  static const std::vector<Operator> all = {
-      {operator_name(kShift), {kFloat, kPacked, kFloat, kFloat}, kFloat, make_convolution<kShift>},
-      {operator_name(kAdder), {kFloat, kFloat, kFloat, kFloat}, kFloat, make_convolution<kAdder>},
-      {operator_name(kQShift),
-       {kCode, kFloat, kCode, kPacked, kFloat, kFloat, kFloat, kCode},
-       kCode,
-       make_qlinear_convolution<kQShift>},
-      {operator_name(kQAdder),
-       {kCode, kFloat, kCode, kCode, kFloat, kFloat, kFloat, kCode},
-       kCode,
-       make_qlinear_convolution<kQAdder>},
-      {kQLinearAdd,
-       {kCode, kFloat, kCode, kCode, kFloat, kCode, kFloat, kCode},
-       kCode,
-       make_addition},
-  };
-  return all;
+std::unique_ptr<Node> make_node(OperatorKind kind, const OrtKernelInfo* info) {
+  if (kind == OperatorKind::kQLinearAdd) return std::unique_ptr<Node>(new QLinearAddKernel(info));
+  if (is_integer(kind)) return std::unique_ptr<Node>(new QLinearConvKernel(kind, info));
+  return std::unique_ptr<Node>(new ConvKernel(kind, info));
 }
 
 struct CustomOp : OrtCustomOp {
-  const Operator* description;
+  OperatorKind kind;
 };
 
-const Operator& description(const OrtCustomOp* op) {
-  return *static_cast<const CustomOp*>(op)->description;
-}
+OperatorKind kind(const OrtCustomOp* op) { return static_cast<const CustomOp*>(op)->kind; }
 
 OrtStatus* failure(const std::exception& error) {
   const bool contract = dynamic_cast<const ContractError*>(&error) != nullptr;
   return api().table->CreateStatus(contract ? ORT_INVALID_ARGUMENT : ORT_FAIL, error.what());
 }
 
-// From API 17 on a failure is a status.
+// From API 17 on a kernel reports a failure as a status.
 OrtStatus* ORT_API_CALL create_kernel_v2(const OrtCustomOp* op, const OrtApi*,
                                          const OrtKernelInfo* info, void** kernel) {
   try {
-    *kernel = description(op).make(info).release();
+    *kernel = make_node(kind(op), info).release();
     return nullptr;
   } catch (const std::exception& error) {
     return failure(error);
@@ -101,9 +65,7 @@ OrtStatus* ORT_API_CALL compute_v2(void* kernel, OrtKernelContext* context) {
 
 // Before API 17 an exception is the one failure that ONNX Runtime turns into an error. A build of
 // it on another C++ library catches it without its text, so the text is printed first.
-void print_failure(const std::exception& error) {
-  std::fprintf(stderr, "%s\n", error.what());
-}
+void print_failure(const std::exception& error) { std::fprintf(stderr, "%s\n", error.what()); }
 
 // A kernel before API 17. Before API 15 it is not told its node's name, but ONNX Runtime puts that
 // name before whatever a run throws: so there a refusal waits for the first run to be thrown.
@@ -115,7 +77,7 @@ struct ThrowingKernel {
 void* ORT_API_CALL create_kernel(const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info) {
   std::unique_ptr<ThrowingKernel> result(new ThrowingKernel);
   try {
-    result->kernel = description(op).make(info);
+    result->kernel = make_node(kind(op), info);
   } catch (const std::exception& error) {
     if (api().version >= kConstantInputsApi) {
       print_failure(error);
@@ -141,18 +103,18 @@ void ORT_API_CALL destroy_throwing(void* kernel) { delete static_cast<ThrowingKe
 
 void ORT_API_CALL destroy_kernel(void* kernel) { delete static_cast<Node*>(kernel); }
 
-const char* ORT_API_CALL name(const OrtCustomOp* op) { return description(op).name; }
+const char* ORT_API_CALL name(const OrtCustomOp* op) { return operator_name(kind(op)); }
 
 const char* ORT_API_CALL cpu_provider(const OrtCustomOp*) { return nullptr; }
 
-ElementType ORT_API_CALL input_type(const OrtCustomOp* op, size_t index) {
-  return description(op).inputs[index];
+ONNXTensorElementDataType ORT_API_CALL input_type(const OrtCustomOp* op, size_t index) {
+  return element_type(describe(kind(op)).inputs[index].type);
 }
 
-size_t ORT_API_CALL input_count(const OrtCustomOp* op) { return description(op).inputs.size(); }
+size_t ORT_API_CALL input_count(const OrtCustomOp* op) { return describe(kind(op)).inputs.count; }
 
-ElementType ORT_API_CALL output_type(const OrtCustomOp* op, size_t) {
-  return description(op).output;
+ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp* op, size_t) {
+  return element_type(describe(kind(op)).output.type);
 }
 
 size_t ORT_API_CALL output_count(const OrtCustomOp*) { return 1; }
@@ -161,14 +123,15 @@ OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, s
   return INPUT_OUTPUT_REQUIRED;
 }
 
-// The four callbacks below must be filled in from API 14 and 16 on, though nothing here is variadic.
+// The four callbacks below must be filled in from API 14 and 16 on, though nothing here is
+// variadic.
 OrtMemType ORT_API_CALL default_memory(const OrtCustomOp*, size_t) { return OrtMemTypeDefault; }
 int ORT_API_CALL smallest_arity(const OrtCustomOp*) { return 1; }
 int ORT_API_CALL homogeneous(const OrtCustomOp*) { return 1; }
 
-CustomOp make_custom_op(const Operator& description) {
+CustomOp make_custom_op(OperatorKind kind) {
   CustomOp op = {};
-  op.description = &description;
+  op.kind = kind;
   op.version = api().version >= kStatusApi ? kStatusApi : kOldestApi;
   op.GetName = name;
   op.GetExecutionProviderType = cpu_provider;
@@ -200,7 +163,9 @@ CustomOp make_custom_op(const Operator& description) {
 const std::vector<OrtCustomOp*>& custom_ops() {
   static const std::vector<OrtCustomOp*> ops = [] {
     static std::vector<CustomOp> made;
-    for (const Operator& each : operators()) made.push_back(make_custom_op(each));
+    for (int i = 0; i < kOperatorCount; ++i) {
+      made.push_back(make_custom_op(static_cast<OperatorKind>(i)));
+    }
     std::vector<OrtCustomOp*> pointers;
     for (CustomOp& op : made) pointers.push_back(&op);
     return pointers;

@@ -2,10 +2,12 @@
 #ifndef SHIFTADD_ONNXRUNTIME_NODE_H_
 #define SHIFTADD_ONNXRUNTIME_NODE_H_
 
+#include <string>
 #include <vector>
 
-#include "ort_api.h"
 #include "common/parallel.h"
+#include "ort_api.h"
+#include "shiftadd/checks.h"
 
 namespace shiftadd {
 namespace ort {
@@ -23,6 +25,19 @@ class Node {
 };
 
 const OrtValue* input(const OrtKernelContext* context, size_t index);
+
+// Checks the shapes of an operator's scales and zero points, as far as get(index) has them: it
+// gives null where an input is not known yet. Throws ContractError.
+template <typename Get>
+void check_scalar_shapes(OperatorKind kind, const std::string& node, const Get& get) {
+  const Span<TensorDescription>& inputs = describe(kind).inputs;
+  for (size_t index = 0; index < inputs.count; ++index) {
+    if (inputs[index].rank != kScalar) continue;
+    const OrtValue* value = get(index);
+    if (value != nullptr) validate_scalar_input(node, inputs[index].name, tensor_shape(value));
+  }
+}
+
 // The memory of output 0, of this shape.
 void* output(OrtKernelContext* context, const std::vector<int64_t>& shape);
 

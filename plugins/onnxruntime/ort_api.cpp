@@ -5,7 +5,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/checks.h"
 
 namespace shiftadd {
 namespace ort {
@@ -103,22 +103,20 @@ std::vector<int64_t> attribute_ints(const OrtKernelInfo* info, const std::string
   return values;
 }
 
-std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name,
-                             const char* absent) {
+std::string attribute_string(const OrtKernelInfo* info, const std::string& node,
+                             const AttributeDescription& attribute) {
   std::vector<char> text;
   OrtStatus* status = read_sized(text, [&](char* out, size_t* size) {
-    return api().table->KernelInfoGetAttribute_string(info, name, out, size);
+    return api().table->KernelInfoGetAttribute_string(info, attribute.name, out, size);
   });
   if (status == nullptr) return without_nul(text);
-  // Nothing but its text tells an attribute that is missing from one of another type.
+  // Only the text of the status tells a missing attribute from one of another type.
   const bool missing = std::strstr(api().table->GetErrorMessage(status), "No attribute") != nullptr;
-  if (absent == nullptr || !missing) refuse_attribute(node, name, "a string", status);
+  if (attribute.absent == nullptr || !missing) {
+    refuse_attribute(node, attribute.name, "a string", status);
+  }
   api().table->ReleaseStatus(status);
-  return absent;
-}
-
-std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name) {
-  return attribute_string(info, node, name, nullptr);
+  return attribute.absent;
 }
 
 std::string node_name(const OrtKernelInfo* info) {

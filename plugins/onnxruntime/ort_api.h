@@ -8,17 +8,20 @@
 #include <string>
 #include <vector>
 
+#include "shiftadd/operators.h"
+
 #if ORT_API_VERSION < 17
-#error "ONNX Runtime's headers must be of version 1.17 or newer; older libraries are served all the same"
+#error \
+    "ONNX Runtime's headers must be of version 1.17 or newer; older libraries are served all the same"
 #endif
 
 namespace shiftadd {
 namespace ort {
 
 // Steps of the API at which something that the binding uses appeared.
-constexpr uint32_t kOldestApi = 10;         // ONNX Runtime 1.10, the Jetson Nano's
-constexpr uint32_t kConstantInputsApi = 15; // a node's name and its constant inputs at creation
-constexpr uint32_t kStatusApi = 17;         // statuses from kernels, the session's thread pool
+constexpr uint32_t kOldestApi = 10;          // ONNX Runtime 1.10, the Jetson Nano's
+constexpr uint32_t kConstantInputsApi = 15;  // a node's name and its constant inputs at creation
+constexpr uint32_t kStatusApi = 17;          // statuses from kernels, the session's thread pool
 
 struct Api {
   const OrtApi* table;
@@ -49,10 +52,9 @@ const T* tensor_data(const OrtValue* value) {
 int64_t attribute_int(const OrtKernelInfo* info, const std::string& node, const char* name);
 std::vector<int64_t> attribute_ints(const OrtKernelInfo* info, const std::string& node,
                                     const char* name);
-std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name);
-// The same, or `absent` where the node has no such attribute.
-std::string attribute_string(const OrtKernelInfo* info, const std::string& node, const char* name,
-                             const char* absent);
+// A string, or what the description says of a missing one.
+std::string attribute_string(const OrtKernelInfo* info, const std::string& node,
+                             const AttributeDescription& attribute);
 
 // The node's name in the graph; below API 15 ONNX Runtime does not tell it.
 std::string node_name(const OrtKernelInfo* info);

@@ -1,26 +1,11 @@
 #include "qlinear_add_kernel.h"
 
-#include <utility>
-
-#include "integer/addition.h"
 #include "common/thread_pool.h"
+#include "integer/addition.h"
 
 namespace shiftadd {
 namespace ort {
 namespace {
-
-// The scalars that get(index) has, null where one is not known yet: their shapes are checked.
-template <typename Get>
-void check_scalar_shapes(const std::string& node, const Get& get) {
-  const std::pair<size_t, const char*> scalars[] = {
-      {kAdditionInputAScale, "a_scale"}, {kAdditionInputAZeroPoint, "a_zero_point"},
-      {kAdditionInputBScale, "b_scale"}, {kAdditionInputBZeroPoint, "b_zero_point"},
-      {kAdditionInputYScale, "y_scale"}, {kAdditionInputYZeroPoint, "y_zero_point"}};
-  for (const auto& index_and_name : scalars) {
-    const OrtValue* value = get(index_and_name.first);
-    if (value != nullptr) validate_scalar_input(node, index_and_name.second, tensor_shape(value));
-  }
-}
 
 template <typename Get>
 AdditionQuantization read_quantization(const Get& get) {
@@ -35,14 +20,14 @@ AdditionQuantization read_quantization(const Get& get) {
 }  // namespace
 
 QLinearAddKernel::QLinearAddKernel(const OrtKernelInfo* info)
-    : node_(node_label(kQLinearAdd, node_name(info))),
+    : node_(node_label(OperatorKind::kQLinearAdd, node_name(info))),
       threads_(cpu::wanted_threads()),
       kernels_(cpu::select_integer_kernels()) {
   const auto constant = [&](size_t index) { return constant_input(info, index); };
-  check_scalar_shapes(node_, constant);
-  for (const size_t index : {kAdditionInputAScale, kAdditionInputAZeroPoint, kAdditionInputBScale,
-                             kAdditionInputBZeroPoint, kAdditionInputYScale,
-                             kAdditionInputYZeroPoint}) {
+  check_scalar_shapes(OperatorKind::kQLinearAdd, node_, constant);
+  for (const size_t index :
+       {kAdditionInputAScale, kAdditionInputAZeroPoint, kAdditionInputBScale,
+        kAdditionInputBZeroPoint, kAdditionInputYScale, kAdditionInputYZeroPoint}) {
     if (constant(index) == nullptr) return;
   }
   quantization_ = read_quantization(constant);
@@ -54,7 +39,7 @@ void QLinearAddKernel::compute(OrtKernelContext* context) {
   const auto given = [&](size_t index) { return input(context, index); };
   AdditionQuantization quantization = quantization_;
   if (!constant_) {
-    check_scalar_shapes(node_, given);
+    check_scalar_shapes(OperatorKind::kQLinearAdd, node_, given);
     quantization = read_quantization(given);
     validate_addition(node_, quantization);
   }

@@ -1,6 +1,9 @@
 #include "qlinear_conv_kernel.h"
 
 #include <utility>
+#include <vector>
+
+#include "shiftadd/packed_weights.h"
 
 namespace shiftadd {
 namespace ort {
@@ -16,21 +19,13 @@ T scalar(const OrtKernelContext* context, size_t index) {
 QLinearConvKernel::QLinearConvKernel(OperatorKind kind, const OrtKernelInfo* info)
     : ConvNode(kind, info), kernels_(cpu::select_integer_kernels()) {
   check_values([&](size_t index) { return constant_input(info, index); });
-  with_constant_weights(
-      info, [&](const ConvGeometry& geometry, const void* w) { packed(geometry, w); });
+  with_constant_weights(info,
+                        [&](const ConvGeometry& geometry, const void* w) { packed(geometry, w); });
 }
 
 template <typename Get>
 void QLinearConvKernel::check_values(const Get& get) const {
-  const std::pair<size_t, const char*> scalars[] = {{kIntegerInputXScale, "x_scale"},
-                                                    {kIntegerInputXZeroPoint, "x_zero_point"},
-                                                    {kIntegerInputYScale, "y_scale"},
-                                                    {kIntegerInputYZeroPoint, "y_zero_point"}};
-  for (const auto& index_and_name : scalars) {
-    const OrtValue* value = get(index_and_name.first);
-    if (value == nullptr) continue;
-    validate_scalar_input(node_, index_and_name.second, tensor_shape(value));
-  }
+  check_scalar_shapes(kind_, node_, get);
   if (const OrtValue* value = get(kIntegerInputXScale)) {
     validate_scale(node_, "x_scale", *tensor_data<float>(value));
   }
@@ -48,24 +43,21 @@ void QLinearConvKernel::check_values(const Get& get) const {
   }
 }
 
-std::shared_ptr<const cpu::IntegerConvolution> QLinearConvKernel::packed(const ConvGeometry& geometry,
-                                                                     const void* w) {
+std::shared_ptr<const cpu::IntegerConvolution> QLinearConvKernel::packed(
+    const ConvGeometry& geometry, const void* w) {
   return weights_.get(geometry, w, weight_bytes(geometry), constant_weights(),
                       [&] { return pack(geometry, w); });
 }
 
 cpu::IntegerConvolution QLinearConvKernel::pack(const ConvGeometry& geometry, const void* w) const {
-  const uint8_t* weights = static_cast<const uint8_t*>(w);
-  std::vector<uint8_t> units;
-  if (is_shift(kind_)) {
-    std::vector<float> decoded(static_cast<size_t>(geometry.out_channels * geometry.terms));
-    decode(geometry, w, decoded.data());
-    for (const float weight : decoded) {
-      units.push_back(static_cast<uint8_t>(static_cast<int8_t>(64 * weight)));
-    }
-    weights = units.data();
+  if (!is_shift(kind_)) {
+    return cpu::IntegerConvolution(kind_, kernels_, geometry, static_cast<const uint8_t*>(w));
   }
-  return cpu::IntegerConvolution(kind_, kernels_, geometry, weights);
+  std::vector<int8_t> units(static_cast<size_t>(geometry.out_channels * geometry.terms));
+  decode_rows_to_units(node_, static_cast<const int32_t*>(w), geometry.out_channels, geometry.terms,
+                       units.data());
+  return cpu::IntegerConvolution(kind_, kernels_, geometry,
+                                 reinterpret_cast<const uint8_t*>(units.data()));
 }
 
 void QLinearConvKernel::compute(OrtKernelContext* context) {

@@ -4,7 +4,7 @@
 
 #include "custom_ops.h"
 #include "ort_api.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/operators.h"
 
 namespace {
 
@@ -42,7 +42,8 @@ OrtStatus* find_domain(const OrtApiBase* base, OrtCustomOpDomain** domain) {
   }
   const OrtApi* own = base->GetApi(api().version);
   if (own != api().table) {
-    return refuse(base, "shiftadd operators: this process has registered them with another ONNX Runtime");
+    return refuse(base,
+                  "shiftadd operators: this process has registered them with another ONNX Runtime");
   }
   *domain = created;
   return nullptr;

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace ort {

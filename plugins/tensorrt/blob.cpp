@@ -9,18 +9,7 @@ namespace {
 constexpr uint64_t kMagic = 0x7472746164666873;  // "shfdatrt"
 constexpr uint64_t kFormatVersion = 1;
 
-// A blob names an activation by its place here, so the order is for good.
-constexpr Activation kActivations[] = {Activation::kNone, Activation::kRelu, Activation::kRelu6,
-                                       Activation::kHardswish};
-constexpr uint64_t kActivationCount = sizeof(kActivations) / sizeof(kActivations[0]);
-
 constexpr uint64_t kMostMultiprocessors = 1 << 16;
-
-uint64_t activation_code(Activation activation) {
-  uint64_t code = 0;
-  while (kActivations[code] != activation) ++code;
-  return code;
-}
 
 uint64_t kind_code(OperatorKind kind) { return is_shift(kind) ? 0 : 1; }
 
@@ -126,13 +115,12 @@ Blob write_blob(const PluginState& state) {
   writer.words(attributes.pads);
   writer.words(attributes.dilations);
   writer.words({attributes.group, attributes.weight_bits});
-  writer.word(activation_code(attributes.activation));
+  writer.word(static_cast<uint64_t>(attributes.activation));
   writer.word(static_cast<uint64_t>(state.multiprocessors));
   return writer.finish();
 }
 
-PluginState read_blob(OperatorKind kind, const std::string& node, const void* data,
-                      size_t length) {
+PluginState read_blob(OperatorKind kind, const std::string& node, const void* data, size_t length) {
   Reader reader(node, data, length);
   reader.header();
   reader.expect_word("operator", kind_code(kind));
@@ -144,7 +132,7 @@ PluginState read_blob(OperatorKind kind, const std::string& node, const void* da
   attributes.dilations = reader.words(2);
   attributes.group = reader.words(1)[0];
   attributes.weight_bits = reader.words(1)[0];
-  attributes.activation = kActivations[reader.below("activation", kActivationCount)];
+  attributes.activation = static_cast<Activation>(reader.below("activation", kActivationCount));
   state.multiprocessors =
       static_cast<int64_t>(reader.below("multiprocessors", kMostMultiprocessors));
   validate_attributes(kind, node, attributes);

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace tensorrt {
@@ -16,8 +16,9 @@ namespace tensorrt {
 struct PluginState {
   OperatorKind kind;
   ConvAttributes attributes;
-  // That the workspace was computed for; 0 where no device has been asked yet. An engine may run on
-  // a device with others, with the workspace that was asked for when it was built.
+  // The number that the workspace was computed for; 0 until a device has been asked. An engine may
+  // run on a device with another number and then uses the workspace that was computed when it was
+  // built.
   int64_t multiprocessors;
 };
 

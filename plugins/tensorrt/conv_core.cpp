@@ -28,6 +28,15 @@ std::string type_name(DataType type) {
   }
 }
 
+DataType data_type(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32: return DataType::kFLOAT;
+    case ElementType::kInt32: return DataType::kINT32;
+    case ElementType::kUint8: break;
+  }
+  throw std::logic_error("no operator has a plugin that takes codes of 8 bits");
+}
+
 void check_cuda(const std::string& node, const char* call, cudaError_t error) {
   if (error == cudaSuccess) return;
   throw std::runtime_error(node + ": " + call + ": " + cudaGetErrorString(error));
@@ -70,7 +79,7 @@ std::string ConvCore::summary() const {
          " strides " + detail::text(a.strides) + " pads " + detail::text(a.pads) + " dilations " +
          detail::text(a.dilations) + " group " + detail::text(a.group) + " weight_bits " +
          detail::text(a.weight_bits) + " activation " +
-         detail::text(static_cast<int>(a.activation));
+         kActivationNames[static_cast<int>(a.activation)];
 }
 
 void ConvCore::check_counts(int32_t inputs, int32_t outputs) const {
@@ -90,7 +99,7 @@ void ConvCore::check_position(int32_t position) const {
 
 void ConvCore::check_type(int32_t position, const PluginTensorDesc& description,
                           DataType x_type) const {
-  const std::string name = kTensorNames[position];
+  const std::string name = tensor_name(position);
   if (description.format != TensorFormat::kLINEAR) {
     throw ContractError(node_, name + " format", "LINEAR",
                         "format " + detail::text(static_cast<int32_t>(description.format)));
@@ -100,10 +109,8 @@ void ConvCore::check_type(int32_t position, const PluginTensorDesc& description,
     if (got == DataType::kFLOAT || got == DataType::kHALF) return;
     throw ContractError(node_, name + " type", "FLOAT or HALF", type_name(got));
   }
-  const bool codes = position == kInputW && is_shift(state_.kind);
-  const DataType expected = codes                    ? DataType::kINT32
-                            : position == kPositionY ? x_type
-                                                     : DataType::kFLOAT;
+  const DataType expected =
+      position == kPositionY ? x_type : data_type(describe(state_.kind).inputs[position].type);
   if (got != expected) {
     throw ContractError(node_, name + " type", type_name(expected), type_name(got));
   }
@@ -166,16 +173,15 @@ void ConvCore::prepare(const Descriptions& descriptions) {
 }
 
 bool ConvCore::is_prepared(const Descriptions& descriptions) const {
-  return prepared_ && std::equal(descriptions.begin(), descriptions.end(), descriptions_.begin(),
-                                 same_tensor);
+  return prepared_ &&
+         std::equal(descriptions.begin(), descriptions.end(), descriptions_.begin(), same_tensor);
 }
 
 void ConvCore::check_memory(const Memory& memory) const {
-  const bool handed = memory.inputs != nullptr && memory.outputs != nullptr &&
-                      std::find(memory.inputs, memory.inputs + kInputs, nullptr) ==
-                          memory.inputs + kInputs &&
-                      memory.outputs[0] != nullptr &&
-                      (memory.workspace != nullptr || workspace_bytes_ == 0);
+  const bool handed =
+      memory.inputs != nullptr && memory.outputs != nullptr &&
+      std::find(memory.inputs, memory.inputs + kInputs, nullptr) == memory.inputs + kInputs &&
+      memory.outputs[0] != nullptr && (memory.workspace != nullptr || workspace_bytes_ == 0);
   if (!handed && problem_.geometry.batch != 0) {
     throw ContractError(node_, "memory of the tensors and the workspace", "all of it",
                         "a null pointer");

@@ -16,7 +16,7 @@
 namespace shiftadd {
 namespace tensorrt {
 
-// Of X, W, scale, bias and Y.
+// The descriptions of X, W, scale, bias and Y.
 using Descriptions = std::array<nvinfer1::PluginTensorDesc, kPositions>;
 
 // Memory of one run, as TensorRT hands it over.

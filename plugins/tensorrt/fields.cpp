@@ -12,15 +12,13 @@ using nvinfer1::PluginFieldCollection;
 using nvinfer1::PluginFieldType;
 
 std::vector<PluginField> list_fields(OperatorKind kind) {
-  std::vector<PluginField> fields = {
-      {"kernel_shape", nullptr, PluginFieldType::kINT32, 2},
-      {"strides", nullptr, PluginFieldType::kINT32, 2},
-      {"pads", nullptr, PluginFieldType::kINT32, 4},
-      {"dilations", nullptr, PluginFieldType::kINT32, 2},
-      {"group", nullptr, PluginFieldType::kINT32, 1},
-      {"activation", nullptr, PluginFieldType::kCHAR, 0},
-  };
-  if (is_shift(kind)) fields.push_back({"weight_bits", nullptr, PluginFieldType::kINT32, 1});
+  std::vector<PluginField> fields;
+  for (const AttributeDescription& attribute : describe(kind).attributes) {
+    const bool text = attribute.type == AttributeType::kString;
+    fields.push_back({attribute.name, nullptr,
+                      text ? PluginFieldType::kCHAR : PluginFieldType::kINT32,
+                      text ? 0 : attribute.length});
+  }
   return fields;
 }
 
@@ -106,13 +104,15 @@ const PluginField& find_field(const std::string& node, const PluginFieldCollecti
 ConvAttributes read_fields(OperatorKind kind, const std::string& node,
                            const PluginFieldCollection* collection) {
   ConvAttributes attributes;
-  attributes.kernel_shape = read_ints(node, collection, "kernel_shape", 2);
-  attributes.strides = read_ints(node, collection, "strides", 2);
-  attributes.pads = read_ints(node, collection, "pads", 4);
-  attributes.dilations = read_ints(node, collection, "dilations", 2);
-  attributes.group = read_ints(node, collection, "group", 1)[0];
-  if (is_shift(kind)) attributes.weight_bits = read_ints(node, collection, "weight_bits", 1)[0];
-  attributes.activation = parse_activation(node, read_string(node, collection, "activation"));
+  for (const ListAttribute& list : kListAttributes) {
+    attributes.*list.values =
+        read_ints(node, collection, list.name, find_attribute(kind, list.name)->length);
+  }
+  attributes.group = read_ints(node, collection, kGroup.name, 1)[0];
+  if (find_attribute(kind, "weight_bits") != nullptr) {
+    attributes.weight_bits = read_ints(node, collection, "weight_bits", 1)[0];
+  }
+  attributes.activation = parse_activation(node, read_string(node, collection, kActivation.name));
   validate_attributes(kind, node, attributes);
   return attributes;
 }

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "tensorrt_api.h"
 
 namespace shiftadd {

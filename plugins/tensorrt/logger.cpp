@@ -54,7 +54,7 @@ void Refusals::log_once(ILogger::Severity severity, const char* text) noexcept {
     std::lock_guard<std::mutex> lock(logging_);
     fresh = logged_.insert(text).second;
   } catch (...) {
-    // What cannot be remembered is logged again.
+    // A refusal that cannot be remembered for want of memory is logged again.
   }
   if (fresh) log(severity, text);
 }

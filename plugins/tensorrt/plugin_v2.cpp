@@ -107,16 +107,14 @@ const PluginFieldCollection* ConvCreatorV2::getFieldNames() noexcept {
 
 nvinfer1::IPluginV2* ConvCreatorV2::createPlugin(const char* name,
                                                  const PluginFieldCollection* fields) noexcept {
-  return guarded<ConvPluginV2*>(nullptr, [&] {
-    return new ConvPluginV2(ConvCore(kind_, name, fields), namespace_);
-  });
+  return guarded<ConvPluginV2*>(
+      nullptr, [&] { return new ConvPluginV2(ConvCore(kind_, name, fields), namespace_); });
 }
 
 nvinfer1::IPluginV2* ConvCreatorV2::deserializePlugin(const char* name, const void* data,
                                                       size_t length) noexcept {
-  return guarded<ConvPluginV2*>(nullptr, [&] {
-    return new ConvPluginV2(ConvCore(kind_, name, data, length), namespace_);
-  });
+  return guarded<ConvPluginV2*>(
+      nullptr, [&] { return new ConvPluginV2(ConvCore(kind_, name, data, length), namespace_); });
 }
 
 void ConvCreatorV2::setPluginNamespace(const char* plugin_namespace) noexcept {

@@ -23,8 +23,7 @@ using Severity = nvinfer1::ILogger::Severity;
 // The one field of an engine file; TensorRT keeps fields of unknown type byte by byte.
 constexpr const char* kBlobField = "shiftadd_plugin";
 
-ConvCore read_serialized(OperatorKind kind, const char* name,
-                         const PluginFieldCollection* fields) {
+ConvCore read_serialized(OperatorKind kind, const char* name, const PluginFieldCollection* fields) {
   const std::string node = node_label(kind, name != nullptr ? name : "");
   const nvinfer1::PluginField& field = find_field(node, fields, kBlobField);
   if (field.type != nvinfer1::PluginFieldType::kUNKNOWN) {
@@ -36,8 +35,7 @@ ConvCore read_serialized(OperatorKind kind, const char* name,
 
 }  // namespace
 
-ConvPluginV3::ConvPluginV3(const ConvCore& core)
-    : core_(core), timing_cache_id_(core.summary()) {}
+ConvPluginV3::ConvPluginV3(const ConvCore& core) : core_(core), timing_cache_id_(core.summary()) {}
 
 nvinfer1::IPluginCapability* ConvPluginV3::getCapabilityInterface(
     PluginCapabilityType type) noexcept {
@@ -85,8 +83,8 @@ int32_t ConvPluginV3::getOutputShapes(const DimsExprs* dims, int32_t inputs, con
 
 // A combination that is refused is a step of TensorRT's search and no error.
 bool ConvPluginV3::supportsFormatCombination(int32_t position,
-                                             const DynamicPluginTensorDesc* tensors,
-                                             int32_t inputs, int32_t outputs) noexcept {
+                                             const DynamicPluginTensorDesc* tensors, int32_t inputs,
+                                             int32_t outputs) noexcept {
   return refusals_.guard(Severity::kVERBOSE, false, [&] {
     core_.check_counts(inputs, outputs);
     core_.check_position(position);

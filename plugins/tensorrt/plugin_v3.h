@@ -38,9 +38,8 @@ class ConvPluginV3 : public nvinfer1::IPluginV3,
                           const nvinfer1::DimsExprs* shape_inputs, int32_t shape_input_count,
                           nvinfer1::DimsExprs* output_dims, int32_t outputs,
                           nvinfer1::IExprBuilder& builder) noexcept override;
-  bool supportsFormatCombination(int32_t position,
-                                 const nvinfer1::DynamicPluginTensorDesc* tensors, int32_t inputs,
-                                 int32_t outputs) noexcept override;
+  bool supportsFormatCombination(int32_t position, const nvinfer1::DynamicPluginTensorDesc* tensors,
+                                 int32_t inputs, int32_t outputs) noexcept override;
   int32_t getNbOutputs() const noexcept override { return kOutputs; }
   size_t getWorkspaceSize(const nvinfer1::DynamicPluginTensorDesc* in, int32_t inputs,
                           const nvinfer1::DynamicPluginTensorDesc* out,
@@ -69,8 +68,7 @@ class ConvCreatorV3 : public nvinfer1::IPluginCreatorV3One {
  public:
   explicit ConvCreatorV3(OperatorKind kind) : kind_(kind) {}
 
-  nvinfer1::IPluginV3* createPlugin(const char* name,
-                                    const nvinfer1::PluginFieldCollection* fields,
+  nvinfer1::IPluginV3* createPlugin(const char* name, const nvinfer1::PluginFieldCollection* fields,
                                     nvinfer1::TensorRTPhase phase) noexcept override;
   const nvinfer1::PluginFieldCollection* getFieldNames() noexcept override;
   const char* getPluginName() const noexcept override { return operator_name(kind_); }

@@ -23,8 +23,8 @@ namespace {
 namespace plugins = shiftadd::tensorrt;
 using shiftadd::OperatorKind;
 
-// Of every operator, as the interface by which a registry holds them. They are never destroyed: a
-// registry, which may be the last to go, keeps pointers.
+// The creators of all operators, as the interface that a registry holds. They are never destroyed,
+// because a registry keeps pointers to them and may outlive everything here.
 template <typename Creator, typename Interface>
 const std::array<Interface*, 2>& creators() {
   static const std::array<Interface*, 2> all = {
@@ -85,7 +85,7 @@ class SelfRegistration {
 
 SelfRegistration g_self_registration;
 
-// To a loader: all of list(), and their number.
+// Hands a loader all creators of list() and their number.
 template <typename Interface>
 Interface* const* hand_over(const std::array<Interface*, 2>& (*list)(), int32_t& count) noexcept {
   count = 0;

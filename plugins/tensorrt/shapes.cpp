@@ -23,7 +23,7 @@ void check_rank(const std::string& node, const char* tensor, int32_t rank) {
 }
 
 std::vector<int64_t> extents(const std::string& node, const InputDims& dims, size_t input) {
-  return tensorrt::extents(node, kTensorNames[input], dims[input]);
+  return tensorrt::extents(node, tensor_name(input), dims[input]);
 }
 
 // X with each unknown extent replaced by one that passes wherever some extent does.
@@ -39,7 +39,7 @@ Dims plausible(const ConvAttributes& attributes, Dims x) {
 
 // The extents that are constants, and -1 for all others.
 Dims known_dims(const std::string& node, size_t input, const DimsExprs& expressions) {
-  check_rank(node, kTensorNames[input], expressions.nbDims);
+  check_rank(node, tensor_name(input), expressions.nbDims);
   Dims dims{};
   dims.nbDims = expressions.nbDims;
   for (int32_t i = 0; i < dims.nbDims; ++i) {
@@ -82,10 +82,10 @@ const IDimensionExpr& out_extent(const Expressions& expressions, const std::stri
                                  const IDimensionExpr& in) {
   const int64_t pads = attributes.pads[axis] + attributes.pads[axis + 2];
   const int64_t window = attributes.dilations[axis] * (attributes.kernel_shape[axis] - 1) + 1;
-  const IDimensionExpr& padded = expressions(DimensionOperation::kSUM, in,
-                                             expressions.constant(node, "sum of pads", pads));
-  const IDimensionExpr& room = expressions(
-      DimensionOperation::kSUB, padded, expressions.constant(node, "dilated kernel", window));
+  const IDimensionExpr& padded =
+      expressions(DimensionOperation::kSUM, in, expressions.constant(node, "sum of pads", pads));
+  const IDimensionExpr& room = expressions(DimensionOperation::kSUB, padded,
+                                           expressions.constant(node, "dilated kernel", window));
   const IDimensionExpr& steps =
       expressions(DimensionOperation::kFLOOR_DIV, room,
                   expressions.constant(node, "strides", attributes.strides[axis]));
@@ -104,7 +104,7 @@ ConvGeometry resolve(OperatorKind kind, const std::string& node, const ConvAttri
   const ConvGeometry geometry = resolve_geometry(
       kind, node, attributes, extents(node, dims, kInputX), extents(node, dims, kInputW));
   for (size_t input : {kInputScale, kInputBias}) {
-    validate_channel_input(node, kTensorNames[input], extents(node, dims, input),
+    validate_channel_input(node, tensor_name(input), extents(node, dims, input),
                            geometry.out_channels);
   }
   return geometry;

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "tensorrt_api.h"
 
 namespace shiftadd {
@@ -17,12 +17,16 @@ constexpr int32_t kInputs = static_cast<int32_t>(kInputCount);
 constexpr int32_t kOutputs = 1;
 constexpr int32_t kPositionY = kInputs;
 constexpr int32_t kPositions = kInputs + kOutputs;
-constexpr const char* kTensorNames[kPositions] = {"X", "W", "scale", "bias", "Y"};
+constexpr const char* tensor_name(size_t position) {
+  const OperatorDescription& operator_ = describe(OperatorKind::kShiftConv);
+  return position < operator_.inputs.count ? operator_.inputs[position].name
+                                           : operator_.output.name;
+}
 
 // TensorRT declares its constant without defining it.
 constexpr int32_t kMostDims = nvinfer1::Dims::MAX_DIMS;
 
-// Of X, W, scale and bias. An extent that is not known yet is -1.
+// The dimensions of X, W, scale and bias. An extent that is not known yet is -1.
 using InputDims = std::array<nvinfer1::Dims, kInputCount>;
 
 // Throws ContractError for a rank that TensorRT does not have.

@@ -25,7 +25,7 @@ namespace tensorrt {
 // for an operator's name, this version and an empty namespace.
 constexpr const char* kPluginVersion = "1";
 
-// What TensorRT takes for success and failure.
+// The numbers that mean success and failure to TensorRT.
 constexpr int32_t kSuccess = 0;
 constexpr int32_t kFailure = 1;
 

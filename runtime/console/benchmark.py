@@ -19,7 +19,7 @@ _UNITS = {"s": 1, "min": 60, "h": 3600}
 
 
 class Length(NamedTuple):
-    """How long to measure: a number of runs, or where that is None, of seconds."""
+    """How long to measure: a number of runs, or, where that is None, a number of seconds."""
 
     runs: Optional[int]
     seconds: int = 0
@@ -37,13 +37,14 @@ def length(text: str) -> Length:
 
 
 def run(session: Session, prepared: FloatArray, name: str, wanted: Length, as_json: bool) -> None:
-    """Measures and shows the figures: what was measured by then when a signal ends it early.
+    """Measures and shows the figures. When a signal ends it early, they are those of the runs so
+    far.
 
-    `prepared` is the image `name`, as the network takes it.
+    `prepared` is the image called `name` as the network's input.
     """
     for _ in range(_WARM_UP_RUNS):
         session.run(prepared)
-    # What loading left is looked through now, and not in the middle of a run.
+    # The garbage collector goes through what loading left now, and not in the middle of a run.
     gc.collect()
     with StopRequest() as stop:
         latencies = _measure(session, prepared, wanted, stop)

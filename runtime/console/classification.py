@@ -1,4 +1,4 @@
-"""One image's classes and the time they took, and how that is written."""
+"""The classes of one image, the time that they took, and how both are written as JSON."""
 
 import time
 from typing import Any, Dict, List, NamedTuple
@@ -8,8 +8,8 @@ from runtime.core.session import Prediction, Session, top
 
 
 class Classification(NamedTuple):
-    """An image's most probable classes; times in milliseconds, decoding being part of the
-    pre-processing."""
+    """An image's most probable classes. Times are in milliseconds; pre-processing includes
+    decoding."""
 
     predictions: List[Prediction]
     preprocessing_ms: float
@@ -30,7 +30,7 @@ def classify(session: Session, image: Picture, top_k: int, start: float) -> Clas
 
 
 def as_json(classification: Classification) -> Dict[str, Any]:
-    """What the commands print of it, for json.dumps."""
+    """What the commands print as JSON, for json.dumps."""
     return {
         "predictions": [
             {

@@ -12,7 +12,8 @@ from runtime.console.signals import Terminated
 from runtime.core.errors import OutputError, ShiftAddError, one_line, reason
 
 FINE, SOME_FAILED, BAD_INPUT = 0, 1, 2
-# What a device may lack, by module: its name for pip. The engine says so itself.
+# The packages that a device may lack: what pip calls them, by module. A missing engine is told by
+# its own module.
 _PACKAGES = {"numpy": "numpy", "PIL": "pillow"}
 # 128 + SIGINT, SIGPIPE and SIGTERM, as a shell reports them.
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
@@ -77,7 +78,7 @@ def leave(
         complain("not enough memory: end what else runs, or take smaller files")
         code = BAD_INPUT
     except KeyboardInterrupt as interrupt:
-        # A second one is not to interrupt the leaving.
+        # A second interrupt must not disturb the end of the process.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         code = TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
     except BrokenPipeError:
@@ -89,8 +90,8 @@ def leave(
 
 
 def leave_at_once() -> None:
-    """Has `leave` end the process without taking the interpreter down first: a thread is in native
-    code that does not come back, and must not find it half gone if it does."""
+    """Has `leave` end the process without shutting down the interpreter: a thread hangs in native
+    code, and if that returns after all it must not find the interpreter half gone."""
     _at_once.set()
 
 
@@ -115,8 +116,8 @@ def show(line: str = "") -> None:
 
 
 def reserve_stdout() -> None:
-    """Has only `show` write to stdout, and native code that prints there to stderr: a CSI camera's
-    driver reports on itself, and would do so between lines of JSON."""
+    """Keeps stdout for `show` alone; what native code prints there goes to stderr. The driver of a
+    CSI camera prints about itself, and would do so between lines of JSON."""
     sys.stdout.flush()
     own = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -124,13 +125,14 @@ def reserve_stdout() -> None:
 
 
 def _give_up_stdout() -> None:
-    """The interpreter flushes stdout once more at its end, and would complain then."""
+    """Redirects stdout to nowhere: the interpreter flushes it once more at its end, and would
+    complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write(stream: Any, line: str) -> None:
-    """`line` with control characters, which a file or its name may hold, and what the stream cannot
-    encode (Python 3.6 in the C locale: all but ASCII) written as escapes."""
+    """Writes `line`, with escapes for control characters, which a file or its name may hold, and
+    for what the stream cannot encode (in the C locale of Python 3.6, all but ASCII)."""
     encoding = stream.encoding or "ascii"
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")

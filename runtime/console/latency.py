@@ -1,4 +1,4 @@
-"""The times of any number of runs, in memory that does not grow with them."""
+"""The times of any number of runs, kept in memory that does not grow with their number."""
 
 import math
 from typing import Dict
@@ -10,14 +10,16 @@ _STEP = math.log(1.001)
 
 
 class Latencies:
-    """A histogram whose bins are 0.1 % wide: percentiles are that exact, all else is exact."""
+    """A histogram with bins of 0.1 % width: percentiles are exact to that width, all other figures
+    are exact."""
 
     def __init__(self) -> None:
         self.count = 0
         self._sum = 0.0
         self._min = math.inf
         self._max = 0.0
-        # Ones, then zeros: memory that is only asked for zeros becomes resident bin by bin.
+        # The bins are ones first, which makes their memory resident now. Memory that is only
+        # allocated as zeros becomes resident while runs are timed.
         self._bins = np.ones(self._bin(_LONGEST) + 1, dtype=np.int64)
         self._bins[:] = 0
 

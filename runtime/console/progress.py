@@ -60,7 +60,8 @@ class Progress:
 
 
 class TimedProgress(Progress):
-    """What is done in a number of seconds: the bar follows the clock, whatever gets done."""
+    """Progress of something that lasts a number of seconds: the bar follows the clock, not what is
+    done."""
 
     def __init__(self, title: str, seconds: float, unit: str) -> None:
         super().__init__(title, 0, unit)

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: an end that was asked for, as by the interrupt key."""
+    """SIGTERM came: somebody asked for the end, as with the interrupt key."""
 
 
 def raise_on_sigterm() -> None:
@@ -18,9 +18,8 @@ def raise_on_sigterm() -> None:
 class StopRequest:
     """`with StopRequest() as stop:` - SIGINT and SIGTERM only make `stop.requested` true.
 
-    At the end of the block the exception that the signal otherwise raises is raised. A second
-    signal ends the process on the spot: the user has waited for long enough. To be used in the main
-    thread.
+    The end of the block raises the exception that the signal would have raised. A second signal
+    ends the process at once: the user has waited for long enough. Only the main thread may use it.
     """
 
     def __init__(self) -> None:

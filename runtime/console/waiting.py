@@ -10,7 +10,7 @@ _INTERVAL = 0.5  # seconds between two drawings
 
 
 def wait_for(job: Callable[[], T], title: str) -> T:
-    """What `job` returns or raises; on a terminal a line on stderr counts the time.
+    """Returns or raises what `job` does; on a terminal a line on stderr counts the time meanwhile.
 
     The job runs in a thread: Python hears of an interrupt only when native code comes back, which
     here would be minutes later. After a KeyboardInterrupt the job still runs: the process has to
@@ -35,7 +35,8 @@ def wait_for(job: Callable[[], T], title: str) -> T:
     finally:
         _clear()
     if errors:
-        # No name is left here that would tie the error, and what its frames hold, to this one.
+        # Taking the error out of the list leaves no reference in this frame, which would keep alive
+        # all that the error's frames hold.
         raise errors.pop()
     return results[0]
 

@@ -5,7 +5,8 @@ class ShiftAddError(Exception):
     """Base of every error that a user can cause; a command prints it and leaves with code 2."""
 
     def __str__(self) -> str:
-        # What a file holds, a tensor's name say, may have line breaks, and stands in messages.
+        # Messages quote what files hold, a tensor's name for instance, which may contain line
+        # breaks.
         return one_line(super().__str__())
 
 
@@ -27,7 +28,8 @@ def one_line(text: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, without the path that an OSError repeats; its class if it is mute."""
+    """What an exception says, without the path that an OSError repeats; the name of its class if it
+    says nothing."""
     if isinstance(error, OSError) and error.strerror:
         return one_line(error.strerror)
     return one_line(error) or type(error).__name__

@@ -16,8 +16,8 @@ Path = Union[str, "os.PathLike[str]"]
 def replaced(path: Path, what: str) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` at the end of the block; missing folders are made.
 
-    Where the block is left by an exception nothing of it stays, and an older file is left as it
-    was. Raises ShiftAddError, in one line that says `what` it was to be, when it cannot be written.
+    Where an exception leaves the block, the new file is removed and an older one stays as it was.
+    Raises ShiftAddError, in one line that says `what` it was to be, when it cannot be written.
     """
     aside = os.path.join(
         os.path.dirname(path), ".{}.{}".format(os.path.basename(path), os.getpid())

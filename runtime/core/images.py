@@ -19,9 +19,9 @@ EXTENSIONS = (
     ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 Picture = Union[Image.Image, PixelArray]
-"""What the runtime takes for an image: Pillow's of any size and mode, or RGB pixels, uint8
+"""What the runtime accepts as an image: one of Pillow's, of any size and mode, or RGB pixels, uint8
 [H, W, 3]."""
-# Bytes of a file in a zip, which may have been packed a thousandfold.
+# The most bytes that a file in a zip may unpack to: a packed file can be a thousand times smaller.
 _LARGEST_MEMBER = 1 << 30
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -51,8 +51,8 @@ def list_images(path: str) -> List[str]:
 def open_image(source: Union[str, IO[bytes]], name: str) -> Image.Image:
     """Decodes an image completely: 8-bit RGB, upright. `name` stands in the messages.
 
-    The EXIF orientation is applied. Transparency is laid over white, the colour of most pages that
-    such pictures are drawn for. 16-bit greyscale keeps its upper 8 bits.
+    The EXIF orientation is applied. Transparent pixels are laid over white, since most such
+    pictures are drawn for white pages. 16-bit greyscale keeps its upper 8 bits.
 
     Raises DataError, in one line, when the file is missing, is no image, is truncated, is too large
     to be decoded safely (Pillow's limit on decompression bombs), or has no RGB reading.
@@ -68,10 +68,15 @@ def open_image(source: Union[str, IO[bytes]], name: str) -> Image.Image:
         raise DataError("{}: refused: more than {} pixels".format(name, limit)) from None
     except UnidentifiedImageError:
         raise DataError("{}: not an image".format(name)) from None
-    # Pillow's decoders raise whatever a damaged file makes them stumble over: OSError, SyntaxError,
+    # Pillow's decoders raise exceptions of many types for a damaged file: OSError, SyntaxError,
     # ValueError, IndexError, struct.error, zlib.error, MemoryError ...
     except Exception as error:
         raise DataError("{}: cannot read the image: {}".format(name, reason(error))) from error
+
+
+def load_decoders() -> None:
+    """Has Pillow load its decoders of the usual formats, which the first image else waits for."""
+    Image.preinit()
 
 
 def as_image(picture: Picture) -> Image.Image:
@@ -98,7 +103,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255: all of a photo but its blackest parts.
+        # Pillow's own conversion clips at 255, which makes all of a photo white except its blackest
+        # parts.
         sixteen = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray((sixteen >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
@@ -114,7 +120,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image) or image
-    # The pixels are good whatever a damaged EXIF block makes its parser raise.
+    # The pixels can be used even where the parser fails on a damaged EXIF block.
     except Exception:
         return image
 
@@ -164,14 +170,15 @@ class ImageFolder:
         shown = "{}/{}".format(self.path, name)
         if not self._zipped:
             return open_image(os.path.join(self.path, *name.split("/")), shown)
-        # Reading is serial, one file position for all threads; decoding is not.
+        # All threads share one file position, so reading is serial; decoding runs in parallel.
         with self._lock:
             try:
                 member = self._archive().getinfo(name)
                 if member.file_size > _LARGEST_MEMBER:
                     raise DataError("more than {} bytes".format(_LARGEST_MEMBER))
                 content = self._archive().read(member)
-            # A wrong checksum, an encrypted member, an unknown compression: each of its own type.
+            # A wrong checksum, an encrypted member and an unknown compression each raise a type of
+            # their own.
             except Exception as error:
                 raise DataError("{}: cannot unpack: {}".format(shown, reason(error))) from error
         return open_image(io.BytesIO(content), shown)
@@ -190,7 +197,8 @@ class ImageFolder:
         self.__dict__.update(state, _lock=threading.Lock())
 
     def _archive(self) -> zipfile.ZipFile:
-        """This process's own handle: forked ones would share one file position."""
+        """This process's own handle, since forked processes would share the position in an
+        inherited one."""
         archive = self._archives.get(os.getpid())
         if archive is None:
             archive = self._archives[os.getpid()] = zipfile.ZipFile(self.path)
@@ -199,7 +207,8 @@ class ImageFolder:
     def _names_in_zip(self) -> List[str]:
         try:
             names = self._archive().namelist()
-        # A damaged directory: an unknown version or compression, a name that is no text.
+        # The directory is damaged: it has an unknown version or compression, or a name that is no
+        # text.
         except (zipfile.BadZipFile, NotImplementedError, ValueError):
             raise DataError(
                 "{}: not a data set: neither a folder nor a complete zip".format(self.path)

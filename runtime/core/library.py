@@ -3,14 +3,13 @@
 import os
 from typing import NamedTuple, Optional
 
+from runtime.core import places
 from runtime.core.errors import ModelError
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_BESIDE = os.path.dirname(_PACKAGE)
 
 
 class Library(NamedTuple):
-    """A library by the name of its file, and the environment's variable that may name another."""
+    """A kind of library: the name of its file, and the environment variable that may name another
+    file."""
 
     kind: str
     name: str
@@ -35,8 +34,8 @@ def find(path: Optional[str] = None, library: Library = ONNXRUNTIME) -> Optional
                 raise ModelError("no {} at {} (from {})".format(library.kind, given, origin))
             return os.path.abspath(given)
     for candidate in (
-        os.path.join(_BESIDE, library.name),
-        os.path.join(_BESIDE, "build", "plugins", library.name),
+        os.path.join(places.ROOT, library.name),
+        os.path.join(places.ROOT, "build", "plugins", library.name),
     ):
         if os.path.isfile(candidate):
             return candidate

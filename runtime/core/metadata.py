@@ -10,8 +10,8 @@ CONTRACT_VERSION = 1
 PREFIX = "shiftadd."
 CHANNELS = (1, 3)
 TARGETS = ("jetson-nano", "portable", "standard")
-# An image of this many rows and columns is 200 MB of input; what a damaged file asks for may be
-# more than there is memory.
+# An image of this many rows and columns is 200 MB of input; a damaged file may ask for more than
+# the memory holds.
 _LARGEST_RESIZE = 4096
 
 
@@ -89,10 +89,11 @@ def _entry(entries: Dict[str, str], name: str, convert: Callable[[str], Any]) ->
     text = entries[name]
     try:
         return convert(text)
-    # Overflow: an integer no float holds; recursion: JSON nested without end.
+    # An integer that no float can hold raises OverflowError, endlessly nested JSON RecursionError.
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         shown = text if len(text) <= 60 else text[:57] + "..."
-        # json's own message is about columns; what is wrong is that it is no JSON.
+        # The message of the json module is about columns; what matters is that the text is not
+        # JSON.
         why = "not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
         raise ModelError(
             "the metadata {}{} is {!r}: {}".format(PREFIX, name, shown, why)

@@ -1,10 +1,10 @@
 """Reads an ONNX file's metadata without parsing its graph, and without the onnx package.
 
 A file is judged before a session is made from it: a model for a newer contract may hold nodes that
-no session would load, and its message would then be about the node. The few fields needed stand at
-the top level of the `ModelProto` message (onnx.proto3: ir_version = 1, graph = 7,
-metadata_props = 14), so everything else, the weights above all, is stepped over by its length
-(Protocol Buffers, "Encoding": varints, tags, length-delimited fields).
+no session can load, and the session would then complain about the node, not about the contract. The
+few fields needed stand at the top level of the `ModelProto` message (onnx.proto3: ir_version = 1,
+graph = 7, metadata_props = 14), so everything else, in particular the weights, is skipped by its
+length (Protocol Buffers, "Encoding": varints, tags, length-delimited fields).
 """
 
 import os
@@ -14,10 +14,11 @@ from runtime.core.errors import ModelError, reason
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _IR_VERSION, _GRAPH, _METADATA_PROPS = 1, 7, 14
-# A metadata entry is text; what claims to be longer is not one and is not to be read into memory.
+# A metadata entry is text. Whatever claims to be longer than this is none, and is not read into
+# memory.
 _LONGEST_ENTRY = 1 << 26
-# Of a message that is looked into; an exporter writes some dozens. A file of nothing but fields of
-# two bytes would take minutes.
+# The most fields of a message that are looked at: an exporter writes some dozens, and a file that
+# holds nothing but two-byte fields would take minutes.
 _MOST_FIELDS = 1 << 16
 
 Field = Tuple[int, Union[int, slice]]
@@ -28,7 +29,7 @@ class _MalformedError(Exception):
 
 
 class _TruncatedError(Exception):
-    """A field ends behind the end of the file."""
+    """A field would end beyond the end of the file."""
 
 
 def read_metadata(path: str) -> Dict[str, str]:
@@ -58,7 +59,8 @@ def _metadata(file: BinaryIO, size: int) -> Dict[str, str]:
         if number == _METADATA_PROPS:
             key, text = _entry(file, value)
             properties[key] = text
-    # An empty file is a valid, empty message, and much else parses by chance: a model has both.
+    # An empty file is a valid, empty message, and other files parse by chance; only a model has
+    # both fields.
     if not {_IR_VERSION, _GRAPH} <= seen:
         raise _MalformedError
     return properties

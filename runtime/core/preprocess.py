@@ -10,7 +10,7 @@ from runtime.core.errors import DataError
 from runtime.core.images import to_rgb
 from runtime.core.metadata import Metadata
 
-# PIL.Image.BILINEAR; newer type stubs know it only by a name that Pillow 8.4 lacks.
+# This is PIL.Image.BILINEAR; newer type stubs have it only under a name that Pillow 8.4 lacks.
 BILINEAR = 2
 
 
@@ -19,9 +19,11 @@ def preprocess(image: Image.Image, metadata: Metadata) -> FloatArray:
 
     The shorter side is resized to `metadata.resize` pixels (bilinear, antialiased: Pillow widens
     the filter when it shrinks), H x W is cropped from the centre (an odd pixel is left at the right
-    and the bottom), the channels are scaled to [0, 1], then `mean` is subtracted and `std` divided by.
+    and the bottom), the channels are scaled to [0, 1], then `mean` is subtracted and `std` is
+    divided by.
 
-    Raises DataError for a mode that has no RGB reading, and for a sliver that would not fit memory.
+    Raises DataError for a mode that has no RGB reading, and for an image so elongated that its
+    resized form would not fit into memory.
     """
     channels, height, width = metadata.input_size
     image = to_rgb(image)
@@ -41,7 +43,7 @@ def batch(images: Sequence[Image.Image], metadata: Metadata) -> FloatArray:
 def resize_shorter(image: Image.Image, length: int) -> Image.Image:
     """`image` with its shorter side `length` pixels long and its longer side in proportion."""
     size = _resized(image.size, length)
-    # A sliver of a picture would grow by its aspect ratio squared.
+    # The pixels of a very elongated picture would grow with the square of its aspect ratio.
     if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
         raise DataError("too elongated for this model: {}x{} pixels".format(*image.size))
     return image if size == image.size else image.resize(size, BILINEAR)

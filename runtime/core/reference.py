@@ -13,11 +13,11 @@ from runtime.core.errors import ModelError, reason
 class Reference(NamedTuple):
     """The entries of a reference file, an .npz.
 
-    `names` says what the inputs are, [N]; `images` are preprocessed, float32 [N, 3, H, W]; `logits`
-    are PyTorch's in float64, rounded to float32, [N, classes], of the weights whose file has the
-    SHA-256 `checkpoint_sha256`. `int8_logits`, float32 [N, classes], are the integer model's by
-    ONNX Runtime; that model's file has the SHA-256 `int8_sha256`, "" where there is none, with
-    [0, classes] logits.
+    `names` says what the inputs are, [N]; `images` are preprocessed, float32 [N, 3, H, W];
+    `logits`, [N, classes], are computed by PyTorch in float64 and rounded to float32, from the
+    weights whose file has the SHA-256 `checkpoint_sha256`. `int8_logits`, float32 [N, classes], are
+    what ONNX Runtime computes with the integer model, whose file has the SHA-256 `int8_sha256`.
+    Where there is no integer model the SHA-256 is "" and its logits have the shape [0, classes].
     """
 
     model: str
@@ -33,7 +33,7 @@ _TEXTS = ("model", "checkpoint_sha256", "int8_sha256")
 
 
 def to_bytes(reference: Reference) -> bytes:
-    """The content of the reference's file: the same for the same entries, at any time."""
+    """The content of the reference's file; it depends on the entries alone and not on the time."""
     buffer = io.BytesIO()
     np.savez(buffer, **reference._asdict())
     return buffer.getvalue()
@@ -42,10 +42,10 @@ def to_bytes(reference: Reference) -> bytes:
 def read(path: str) -> Reference:
     """The reference at `path`. Raises ModelError, naming it, where it is missing or damaged."""
     try:
-        # Not by np.load: on a damaged file NumPy 1.19 prints a traceback of its own.
+        # np.load is not used, since NumPy 1.19 prints a traceback of its own on a damaged file.
         with zipfile.ZipFile(path) as archive:
             entries = {name: _array(archive.read(name + ".npy")) for name in Reference._fields}
-    # Foreign bytes make the readers raise nearly everything.
+    # The readers raise exceptions of nearly every type on bytes that are something else.
     except Exception as error:
         raise ModelError(
             "{}: cannot read the reference: {}: unpack the bundle again".format(path, reason(error))

@@ -30,10 +30,10 @@ class Session(ABC):
         self.metadata = metadata
 
     def run(self, images: FloatArray) -> FloatArray:
-        """Logits, float32 [N, classes], of preprocessed images, float32 [N, 3, H, W].
+        """Computes the logits, float32 [N, classes], of preprocessed images, float32 [N, 3, H, W].
 
         Raises ModelError when the shape is not the model's, when the backend fails, or when the
-        logits are not finite or not one a label.
+        logits are not finite or their number is not that of the labels.
         """
         expected = self.metadata.input_size
         if images.ndim != 4 or images.shape[1:] != expected:
@@ -67,7 +67,8 @@ class Session(ABC):
         return batch([as_image(image) for image in images], self.metadata)
 
     def warm_up(self) -> None:
-        """Runs a black image once, so that what can only fail in a run fails at load."""
+        """Runs a black image once, so that an error that only a run can show comes up while
+        loading."""
         try:
             blank = np.zeros((1,) + self.metadata.input_size, dtype=np.float32)
         except MemoryError:

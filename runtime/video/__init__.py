@@ -1,1 +1,1 @@
-"""Pictures that move: files, cameras, windows, and the threads between them."""
+"""Moving pictures: video files, cameras, windows, and the threads between them."""

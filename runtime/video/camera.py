@@ -12,7 +12,7 @@ from runtime.core.errors import DataError
 from runtime.video.opencv import OpenCvError
 from runtime.video.sources import OpenCvSource
 
-# nvvidconv's numbers for degrees clockwise.
+# The numbers by which nvvidconv knows the degrees clockwise.
 _FLIP_METHODS = {0: 0, 90: 3, 180: 2, 270: 1}
 ROTATIONS = tuple(_FLIP_METHODS)
 
@@ -28,7 +28,8 @@ class Device(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a camera is asked for: pixels, frames a second, degrees clockwise (of ROTATIONS)."""
+    """What a camera is asked for: pixels, frames a second, and degrees clockwise, which are one of
+    ROTATIONS."""
 
     width: int = 1280
     height: int = 720
@@ -56,7 +57,7 @@ def size(text: str) -> Tuple[int, int]:
 
 
 def gstreamer_pipeline(sensor: int, settings: Settings) -> str:
-    """The frames of CSI camera `sensor` as BGR, the newest only.
+    """The GStreamer pipeline that delivers the newest frame of the CSI camera `sensor` as BGR.
 
     Argus scales to the size that is asked for. The picture is turned before it leaves NVIDIA's
     memory; a quarter turn swaps width and height.
@@ -133,8 +134,9 @@ class UsbCamera(Camera):
             cv2.VideoCapture(self._number, cv2.CAP_V4L2),
             "is it a camera (see `v4l2-ctl --list-devices`), and does no other program use it?",
         )
-        # The driver takes what is nearest. Raw, USB 2 carries ten frames of 1280x720 a second, so
-        # JPEG is asked for; and of the frames that drivers queue, only the newest is of interest.
+        # The driver takes the nearest setting that it has. JPEG is asked for, since USB 2 carries
+        # only ten raw frames of 1280x720 a second. The queue is short, since only the newest frame
+        # is of interest.
         self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
         self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._settings.width)
         self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._settings.height)

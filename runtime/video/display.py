@@ -19,7 +19,7 @@ class DisplayError(ShiftAddError):
 
 
 class Window:
-    """A window for frames; to be used in the main thread."""
+    """A window for frames; only the main thread may use it."""
 
     def __init__(self) -> None:
         """Raises DisplayError when there is no display, or when this OpenCV has no windows, and
@@ -55,7 +55,7 @@ class Window:
         if self._cv2.waitKey(_POLL_MS) & 0xFF in _QUIT:
             return False
         try:
-            # -1 where that is not known.
+            # OpenCV answers -1 where it does not know.
             return bool(self._cv2.getWindowProperty(_TITLE, self._cv2.WND_PROP_VISIBLE) != 0)
         except self._cv2.error:  # some versions want a window to answer for it
             return False

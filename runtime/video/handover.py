@@ -23,7 +23,7 @@ class Handover(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T) -> bool:
-        """False when it is closed, and the item is not taken."""
+        """Adds an item; returns False when the queue is closed and the item was not taken."""
         with self._changed:
             while len(self._items) >= self._capacity and not self._closed:
                 if self._newest_wins:
@@ -47,19 +47,19 @@ class Handover(Generic[T]):
             return self._items.popleft()
 
     def close(self) -> None:
-        """Nothing more comes; what is there can still be got."""
+        """Says that nothing more comes; what is there can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def discard(self) -> None:
-        """Nothing more comes, and nobody wants what is there."""
+        """Says that nothing more comes, and drops what is there."""
         with self._changed:
             self._items.clear()
             self.close()
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is there, and nothing comes."""
+        """Whether the queue is closed and empty."""
         with self._changed:
             return self._closed and not self._items

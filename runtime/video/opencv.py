@@ -15,7 +15,8 @@ class OpenCvError(ShiftAddError):
 
 def load() -> Any:
     """The module cv2. Raises OpenCvError, which says how to install it."""
-    # Read on import; what goes wrong is told by us, in a line.
+    # OpenCV reads this on import. It need not log errors, since the commands report them in one
+    # line.
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:

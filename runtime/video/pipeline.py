@@ -1,5 +1,5 @@
-"""Reads frames in one thread and works on them in another, so that neither waits for the third,
-which shows the results."""
+"""Reads frames in one thread and works on them in another, so that neither waits for the third, the
+one that shows the results."""
 
 import threading
 import time
@@ -13,11 +13,11 @@ from runtime.video.sources import Source
 
 R = TypeVar("R")
 
-# Frames of a file that are decoded ahead, and results that nobody has taken yet.
+# The most frames of a file that are decoded ahead, and the most results that wait to be taken.
 _AHEAD = 4
 _RESULTS = 16
-# Seconds without a frame after which a camera counts as gone: one that is starting (a CSI camera
-# takes some), and one that has given frames.
+# Seconds without a frame after which a camera counts as gone: the first number is for one that is
+# starting, which takes a CSI camera some seconds, the second for one that has given frames.
 _STARTING, _RUNNING = 15.0, 5.0
 _RETRY = 0.1  # seconds from one failed read of a camera to the next
 _ENDING = 3.0  # seconds in which threads have to end; a frame takes far less
@@ -32,8 +32,8 @@ class Frame(NamedTuple):
 
 
 class Meter:
-    """Counts what happens again and again, and how often a second it does: `recent` over the last
-    30 times, `rate` over all. Both are 0 before the second time."""
+    """Counts events, and how many there are a second: `recent` is over the last 30 events, `rate`
+    over all. Both are 0 before the second event."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -43,7 +43,7 @@ class Meter:
         self._times: Deque[float] = deque(maxlen=30)
 
     def tick(self) -> None:
-        """It happened."""
+        """Counts one event, at this moment."""
         now = time.perf_counter()
         self.count += 1
         self._times.append(now)
@@ -57,13 +57,14 @@ class Meter:
 class Pipeline(Generic[R]):
     """`with Pipeline(source, work) as pipeline:` reads and works until the source ends.
 
-    Of a live source, work gets the newest frame: older ones that it had no time for are dropped.
-    Of a file it gets every frame, in order, and reading waits for it. `results` hands over what
-    work returned, in order, and work waits when nobody takes it; with `newest_result` only the
-    newest is kept, and work never waits. With `at_speed` a file is read no faster than it plays.
+    From a live source `work` gets the newest frame; older ones that it had no time for are dropped.
+    From a file it gets every frame, in order, and reading waits for it. `results` hands over what
+    `work` returned, in order, and `work` waits until somebody takes it; with `newest_result` only
+    the newest result is kept, and `work` never waits. With `at_speed` a file is read no faster than
+    it plays.
 
-    `ended` says that a file was read to its end. What goes wrong in a thread, `raise_if_broken`
-    raises in the one that calls it.
+    `ended` says that a file was read to its end. `raise_if_broken` raises, in the thread that calls
+    it, what went wrong in another.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Pipeline(Generic[R]):
         self._stopped = threading.Event()
         self._error: Optional[BaseException] = None
         self._last_frame = time.perf_counter()
-        # Daemons: a camera's driver may never come back from a read.
+        # The threads are daemons, since a camera's driver may never return from a read.
         self._threads = [
             threading.Thread(target=target, daemon=True) for target in (self._read, self._run)
         ]
@@ -106,8 +107,8 @@ class Pipeline(Generic[R]):
         self.stop()
 
     def stop(self) -> None:
-        """Has the threads end, and the source released. `stuck` says that after some seconds they
-        had not: a driver does not come back."""
+        """Makes the threads end and release the source. `stuck` says that they had not after some
+        seconds, since a driver does not return."""
         self._stopped.set()
         self._frames.discard()
         self.results.discard()
@@ -118,7 +119,7 @@ class Pipeline(Generic[R]):
 
     def raise_if_broken(self) -> None:
         """Raises what ended the work, once the results before it are taken, and DataError when a
-        live source gives nothing any more."""
+        live source delivers no frames any more."""
         if self._error is not None and self.results.finished:
             raise self._error
         silence = time.perf_counter() - self._last_frame
@@ -170,6 +171,6 @@ class Pipeline(Generic[R]):
         except BaseException as error:
             self._error = self._error or error
         finally:
-            # A reader must not wait for one that takes no more.
+            # The reader must not wait for a worker that takes nothing any more.
             self._frames.discard()
             self.results.close()

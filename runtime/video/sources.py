@@ -15,7 +15,7 @@ class Source(ABC):
     """Frames, one after the other. It is opened, read and released by one thread."""
 
     live = False
-    """Whether frames come by themselves, so that those that nobody takes in time are lost."""
+    """Whether frames come by themselves, so that a frame that nobody takes in time is lost."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -70,9 +70,10 @@ class VideoFile(OpenCvSource):
         self._rate = 0.0
 
     def open(self) -> None:
-        # Named, as some versions try a file as a camera, too, and complain about it.
+        # The backend is named, since some versions also try the file as a camera, and complain
+        # about it.
         for backend in (self._cv2.CAP_FFMPEG, self._cv2.CAP_GSTREAMER):
-            # A path from the root cannot be taken for a URL or for a GStreamer pipeline.
+            # OpenCV cannot mistake an absolute path for a URL or for a GStreamer pipeline.
             self._capture = self._cv2.VideoCapture(os.path.abspath(self.name), backend)
             if self._capture.isOpened():
                 break

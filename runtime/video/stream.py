@@ -26,7 +26,7 @@ class Result(NamedTuple):
 
 
 def run(session: Session, source: Source, window: Optional[Window], top_k: int) -> int:
-    """Classifies until the source ends or the user has enough, sums up in a line on stderr, and
+    """Classifies until the source ends or the user stops it, prints a summary line on stderr, and
     returns the command's exit code.
 
     Frames are shown in `window`, or without one printed as JSON, one a line. Raises what `show` of
@@ -72,8 +72,8 @@ def _as_json(result: Result) -> Dict[str, Any]:
 
 
 def _show(pipeline: "Pipeline[Result]", window: Window, stop: StopRequest) -> None:
-    """The newest frame with the newest result, which may be of an older one: a slow network does
-    not hold up the picture."""
+    """Shows the newest frame with the newest result, which may belong to an older frame: a slow
+    network does not hold up the picture."""
     frame: Optional[Frame] = None
     result: Optional[Result] = None
     while not (stop.requested or pipeline.results.finished) and window.keeps_open():

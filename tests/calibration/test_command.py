@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from PIL import Image
 
 import runtime
@@ -172,11 +173,31 @@ def test_what_fails_leaves_both_files_as_they_were(
     black.mkdir()
     for name in "ab":
         Image.new("RGB", (30, 30)).save(black / f"{name}.png")
-    with pytest.raises(ModelError, match=r"m\.onnx: input: a constant activation, -1 whatever"):
+    with pytest.raises(ModelError, match=r"m\.onnx: input: the images hold nothing but -1"):
         run(same_channels(tmp_path, rng), "--data", black, "--out", tmp_path / "out" / "q.onnx")
     for name in ("q.onnx", "q.json"):
         assert (tmp_path / "out" / name).read_text() == "older"
     assert files(tmp_path / "out") == {"q.onnx", "q.json"}
+
+
+def test_a_dead_activation_is_named(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    same_graph: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, _ = linear(tmp_path / "m.onnx", rng)
+    data = flat_folder(tmp_path / "flat", rng)
+    arguments = ("--data", data, "--out", tmp_path / "q.onnx")
+    assert run(path, *arguments) == 0
+    assert "dead:" not in capsys.readouterr().out
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(0 * numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, path)
+    assert run(path, *arguments) == 0
+    dead = "dead: 1 of 4 activations hold one value, whatever the image: logits (0)"
+    assert dead in capsys.readouterr().out
 
 
 def same_channels(tmp_path: Path, rng: np.random.Generator) -> Path:

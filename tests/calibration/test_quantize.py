@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,9 +18,9 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
+from calibration.quantization import Range, grid_over
 from calibration.quantize import quantize_model
-from calibration.scales import Scale
-from calibration.table import Range, Table, quantization
+from calibration.table import Table
 from calibration.weights import quantize_adder
 from export import export_model
 from export.checkpoint import load_model
@@ -167,6 +168,34 @@ def test_quantized_logits_are_near_the_float_ones(
     assert np.median(ratios) < 0.05
 
 
+def test_an_adder_behind_a_dead_layer_is_as_exact_as_its_codes(operator_library: Path) -> None:
+    """Its input is 0 whatever the image, so that its output is its weights' alone: a step of the
+    dead input that is not small against them would round them away."""
+    network, x = randomise(Residual()), images()
+    with torch.no_grad():
+        for parameter in network.get_submodule("depthwise.1").parameters():
+            parameter.zero_()
+    float_model = export_model(network, make_spec(), "jetson-nano")
+    values = all_values(float_model, operator_library, x)
+    table = table_of(values)
+    (node,) = [each for each in float_model.graph.node if each.op_type == "AdderConv"]
+    assert table.ranges[node.input[0]] == Range(0.0, 0.0)
+    expected, limits = values[node.output[0]], table.ranges[node.output[0]]
+    assert limits.high > limits.low
+    model = quantize_model(float_model, table)
+    codes = next(each.output[0] for each in model.graph.node if each.name == node.name)
+    model.graph.output.append(helper.make_empty_tensor_value_info(codes))
+    out = session(model, operator_library).run([codes], {"input": x})[0]
+    scale, zero_point = (
+        numpy_helper.to_array(tensor)
+        for name in next(n for n in model.graph.node if n.name == node.name).input[6:8]
+        for tensor in model.graph.initializer
+        if tensor.name == name
+    )
+    steps = np.moveaxis(out, -1, 1).astype(np.float64) - zero_point
+    assert np.abs(steps * np.float64(scale) - expected).max() <= scale * 0.501
+
+
 def test_a_squeeze_and_excitation_multiplies_codes(operator_library: Path) -> None:
     model = quantized(exported(Excited()), operator_library, images())
     kinds = Counter(node.op_type for node in model.graph.node)
@@ -197,7 +226,7 @@ def test_a_kept_layer_computes_in_float(operator_library: Path) -> None:
 
 
 def test_eight_bit_codes_stay_in_float(operator_library: Path) -> None:
-    """The contract's integer ShiftConv has 4-bit codes only."""
+    """The integer ShiftConv has 4-bit codes only (docs/operators.md, section 5)."""
     model = exported(TinyNet())
     wide = {
         n.name for n in model.graph.node if helper.make_attribute("weight_bits", 8) in n.attribute
@@ -210,10 +239,10 @@ def test_eight_bit_codes_stay_in_float(operator_library: Path) -> None:
 def test_adder_weights_are_clamped_without_loss() -> None:
     """Before they are rounded: for every x that a code stands for."""
     rng = np.random.default_rng()
-    scale, zero_point = quantization("x", Range(-1.0, 2.0))
-    grid = Scale("x", scale, zero_point)
+    grid = grid_over("x", Range(-1.0, 2.0))
+    scale, zero_point = grid.scale, grid.zero_point
     weight = rng.normal(scale=3.0, size=(5, 4, 1, 1)).astype(np.float32)
-    low, high = grid.grid
+    low, high = grid.low, grid.high
     # Weights that lie on the grid where they are within it: nothing is left to round.
     inside = np.rint(weight.clip(low, high) / scale) * scale
     weight = np.where((weight < low) | (weight > high), weight, inside).astype(np.float32)
@@ -288,9 +317,9 @@ def test_refusals(operator_library: Path) -> None:
     table = table_of(all_values(model, operator_library, images()))
     with pytest.raises(ModelError, match=r"no node is named stem\.9"):
         quantize_model(model, table, ["stem.9"])
-    constant = replace(table, ranges={**table.ranges, "input": Range(1.0, 1.0)})
-    with pytest.raises(ModelError, match="input: a constant activation"):
-        quantize_model(model, constant)
+    endless = replace(table, ranges={**table.ranges, "input": Range(0.0, math.inf)})
+    with pytest.raises(ModelError, match=r"input: its range is 0\.0\.\.inf"):
+        quantize_model(model, endless)
     name = model.graph.node[3].output[0]
     without = replace(table, ranges={k: v for k, v in table.ranges.items() if k != name})
     with pytest.raises(ModelError, match="no range for"):

@@ -14,8 +14,8 @@ from onnxruntime.quantization import calibrate  # type: ignore[import-untyped]
 
 from calibration import methods
 from calibration.histogram import Histogram
+from calibration.quantization import Range, grid_over
 from calibration.ranges import METHODS, Activation, choose, observe
-from calibration.table import Range, quantization
 from runtime.core.errors import ModelError
 from runtime.core.metadata import Metadata, parse
 from tests.support.models.runtime import LABELS, SIZE, metadata, save, shift
@@ -179,9 +179,9 @@ def test_percentile_agrees_with_onnx_runtimes_own(rng: np.random.Generator) -> N
 
 def squared_error(values: Float32, limits: Range) -> float:
     """Of the values themselves, not of a histogram."""
-    scale, zero_point = quantization("x", limits)
-    codes = np.clip(np.rint(values / np.float64(scale)) + zero_point, 0, 255)
-    return float(np.square((codes - zero_point) * np.float64(scale) - values).sum())
+    grid = grid_over("x", limits)
+    codes = np.clip(np.rint(values / np.float64(grid.scale)) + grid.zero_point, 0, 255)
+    return float(np.square((codes - grid.zero_point) * grid.scale - values).sum())
 
 
 def drawn(rng: np.random.Generator, kind: str) -> Float32:
@@ -274,15 +274,19 @@ def test_only_what_depends_on_the_image_is_an_activation(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_constant_activation(tmp_path: Path, rng: np.random.Generator, method: str) -> None:
+def test_a_constant_activation_keeps_its_value(
+    tmp_path: Path, rng: np.random.Generator, method: str
+) -> None:
     nodes = [
-        helper.make_node("Clip", ["scaled", "", "ceiling"], ["low"]),
+        helper.make_node("Clip", ["scaled", "end", "end"], ["low"]),
         helper.make_node("Relu", ["low"], ["dead/y"]),
     ]
-    float_model = model(tmp_path, rng, nodes, "dead/y", ceiling=np.array(-1, np.float32))
+    float_model = model(tmp_path, rng, nodes, "dead/y", end=np.array(-1, np.float32))
     observed = observe(float_model, METADATA, [images(rng)], method)
-    with pytest.raises(ModelError, match=r"^dead/y: a constant activation, 0 whatever the image"):
-        choose(observed, method)
+    ranges = choose(observed, method)
+    assert ranges["low"] == Range(-1.0, -1.0)
+    assert ranges["dead/y"] == Range(0.0, 0.0)
+    assert not ranges["scaled"].constant
 
 
 @pytest.mark.parametrize(("operator", "value"), [("Log", "nan"), ("Reciprocal", "inf")])

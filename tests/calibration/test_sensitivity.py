@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 
 from calibration import __main__ as calibrate
+from calibration.quantization import Range
 from calibration.quantize import quantize_model
 from calibration.ranges import choose, observe
 from calibration.sensitivity import Choice, Search
-from calibration.table import Range, Table
+from calibration.table import Table
 from export import export_model
 from runtime.console.commandline import leave
 from runtime.core.metadata import Metadata, parse

@@ -22,7 +22,7 @@ from device_scripts.host.gpu_occupancy import (
 )
 from runtime.console.commandline import FINE
 from tests.support.toolchains import nvidia as nvidia_packages
-from tests.support.toolchains.cpp_programs import REPOSITORY, SANITIZED, run
+from tests.support.toolchains.cpp_programs import CXX, REPOSITORY, SANITIZED, run
 
 NANO = ARCHITECTURES[0]
 
@@ -50,11 +50,15 @@ def test_every_architecture_has_the_kernels_that_the_host_code_launches(
 
 def host_instantiations(folder: Path) -> list[str]:
     """The kernels in the objects of a build for the host, where each of them is a function."""
-    headers = [REPOSITORY / "tests" / "cpp" / "cuda", REPOSITORY / "plugins" / "include", KERNELS]
+    headers = [
+        REPOSITORY / "tests" / "plugins" / "cpp" / "cuda",
+        REPOSITORY / "plugins" / "include",
+        KERNELS,
+    ]
     symbols: list[str] = []
     for source in gpu_occupancy.sources():
         built = folder / f"{source.stem}.o"
-        command = [*SANITIZED.compiler, "-std=c++14", "-x", "c++", "-c", str(source), "-o"]
+        command = [*shlex.split(CXX), "-std=c++14", "-x", "c++", "-c", str(source), "-o"]
         run([*command, str(built), *(f"-I{header}" for header in headers)])
         # T and W are functions; a kernel's shared memory is a symbol of another kind.
         symbols += re.findall(r"^\w+ [TW] (\w+)$", run(["nm", str(built)]), re.MULTILINE)
@@ -182,9 +186,10 @@ def test_occupancy_is_that_of_nvidias_calculator(tmp_path: Path) -> None:
         for a, threads, registers, shared in cases
     )
     program = tmp_path / "occupancy"
-    source = REPOSITORY / "tests" / "cpp" / "occupancy.cpp"
-    headers = f"-isystem{nvidia_packages.cuda_include()}"
-    run([*SANITIZED.compiler, *SANITIZED.flags, headers, str(source), "-o", str(program)])
+    source = REPOSITORY / "tests" / "plugins" / "cpp" / "occupancy.cpp"
+    flags = ["-std=c++14", *shlex.split(SANITIZED.flags), "-Wall", "-Wextra", "-Werror"]
+    flags.append(f"-isystem{nvidia_packages.cuda_include()}")
+    run([*shlex.split(CXX), *flags, str(source), "-o", str(program)])
     answer = subprocess.run(
         [program], input="\n".join(lines), capture_output=True, text=True, check=True
     )

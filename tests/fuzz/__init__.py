@@ -22,7 +22,8 @@ a finding: the input that brought it about lies in build/fuzz/findings/TARGET/, 
 
 Seeds are made by code (tests/fuzz/seeds.py), so that they are of today's formats; what a fuzzer has
 found out beyond them it keeps in build/fuzz/corpus/TARGET/, and goes on from there the next time.
-tests/fuzz/corpus/TARGET/ has inputs that once were findings, and for C++ short ones that reach all
-that ten minutes did (libFuzzer's -merge=1 -use_counters=0). tests/fuzz/test_fuzz.py runs every
-target for a moment, beginning with these.
+tests/fuzz/corpus/TARGET.zip has inputs that once were findings, and for C++ short ones that reach
+all that ten minutes did (libFuzzer's -merge=1 -use_counters=0). Every run begins with these, and
+so does tests/fuzz/test_fuzz.py, which runs every target for a moment.
+`.venv/bin/python -m tests.fuzz --keep FILE... TARGET` adds files to an archive.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz [TARGET ...] [--seconds N] [--input FILE]`.
+"""`python -m tests.fuzz [TARGET ...] [--seconds N] [--input FILE] [--keep FILE ...]`.
 
 Exit codes: 0 nothing was found; 1 something was; 2 bad usage, or a tool is missing.
 """
@@ -19,7 +19,7 @@ from runtime.console.commandline import (
     positive,
     show,
 )
-from tests.fuzz import campaign
+from tests.fuzz import campaign, corpus
 from tests.fuzz.native import MissingClangError
 
 
@@ -39,20 +39,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--input", type=Path, metavar="FILE", help="runs the one target on this file only"
     )
+    parser.add_argument(
+        "--keep", type=Path, nargs="+", metavar="FILE",
+        help="has every later run of the one target begin with these, too",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     targets = options.targets or list(campaign.TARGETS)
     unknown = [target for target in targets if target not in campaign.TARGETS]
     if unknown:
         parser.error(f"no target {unknown[0]}; there are {', '.join(campaign.TARGETS)}")
-    if options.input is not None and len(options.targets) != 1:
-        parser.error("--input is for one target")
+    for name in ("input", "keep"):
+        if getattr(options, name) is not None and len(options.targets) != 1:
+            parser.error(f"--{name} is for one target")
     try:
+        if options.keep is not None:
+            return _keep(targets[0], options.keep)
         if options.input is not None:
             return SOME_FAILED if campaign.reproduce(targets[0], options.input) else FINE
         return max([_run(target, options.seconds) for target in targets])
     except MissingClangError as error:
         complain(str(error))
         return BAD_INPUT
+
+
+def _keep(target: str, files: Sequence[Path]) -> int:
+    try:
+        inputs = {file.name: file.read_bytes() for file in files}
+    except OSError as error:
+        complain(f"{error.filename}: {error.strerror}")
+        return BAD_INPUT
+    show(f"{corpus.add(target, inputs)}: {len(corpus.read(target))} inputs")
+    return FINE
 
 
 def _run(target: str, seconds: int) -> int:

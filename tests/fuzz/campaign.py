@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.core.errors import ShiftAddError
+from tests.fuzz import corpus as kept_inputs
 from tests.fuzz import native, seeds
 from tests.support.cases.implementations import instruction_sets
 from tests.support.cases.plugins import REPOSITORY
 
 BUILD = REPOSITORY / "build" / "fuzz"
-CORPUS = Path(__file__).parent / "corpus"
 READERS = tuple(seeds.SEEDS)
 MODELS = ("models", "models_sanitized")
 TARGETS = (*READERS, *native.NATIVE_TARGETS, *MODELS)
@@ -76,7 +76,9 @@ def run(target: str, seconds: float, folder: Path = BUILD) -> Outcome:
         f"-max_len={_LONGEST}",
         f"-artifact_prefix={findings}/",
     ]
-    status = _logged([*command(target), *options, str(corpus), *_kept(target)], log, seconds + 300)
+    kept = kept_inputs.unpack(target, folder / "kept" / target)
+    folders = [str(path) for path in (corpus, kept) if path is not None]
+    status = _logged([*command(target), *options, *folders], log, seconds + 300)
     found = sorted(set(findings.iterdir()) - before)
     if status != 0 and not found:
         raise ShiftAddError(f"{target}: the fuzzer itself ended with {status}: see {log}")
@@ -103,11 +105,6 @@ def command(target: str) -> list[str]:
     if target in READERS:
         return [sys.executable, "-m", "tests.fuzz.atheris_child", target]
     return [str(native.build(target))]
-
-
-def _kept(target: str) -> list[str]:
-    folder = CORPUS / target
-    return [str(folder)] if folder.is_dir() else []
 
 
 def _logged(arguments: list[str], log: Path, timeout: float) -> int:

@@ -13,6 +13,8 @@ import numpy as np
 from google.protobuf import message
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from export.operator_table import ACTIVATIONS, LAYOUTS, OPERATORS
+
 Generator = np.random.Generator
 Change = Callable[[ModelProto, Generator], None]
 
@@ -33,20 +35,13 @@ _LIMITS = (
     -(2**63),
 )
 _TEXTS = (
-    "", "none", "relu", "relu6", "hardswish", "NCHW", "NHWC", "gelu", "relu\0", "\n", "a" * 3000,
+    "", *ACTIVATIONS, *LAYOUTS, "gelu", "relu\0", "\n", "a" * 3000,
 )  # fmt: skip
 _JSON = (
     "", "0", "-1", "1e999", "NaN", "null", "true", "[]", "{}", '"', "[[", "99999999", "9" * 25,
     "9" * 5000, "1" + "0" * 400, "²", '"\\ud800"', "\n", "\u2028",
 )  # fmt: skip
-_OPERATORS = (
-    "ShiftConv",
-    "AdderConv",
-    "QLinearShiftConv",
-    "QLinearAdderConv",
-    "QLinearAdd",
-    "Conv",
-)
+_OPERATORS = (*OPERATORS, "Conv")
 _TYPES = (
     TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64,
     TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BOOL, TensorProto.STRING, 0, 99,

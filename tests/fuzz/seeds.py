@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from calibration import table
+from calibration.quantization import Range
 from runtime.engines.tensorrt import calibration_cache, engine_file
 from tests.support.models import runtime as runtime_models
 
@@ -108,7 +109,7 @@ def _sidecars() -> list[bytes]:
 
 
 def _tables() -> list[bytes]:
-    ranges = {"input": table.Range(-2.5, 2.25), "a/b": table.Range(0.0, 6.0)}
+    ranges = {"input": Range(-2.5, 2.25), "a/b": Range(0.0, 6.0)}
     found = table.Table("small", SHA256, "mse", 7, SHA256, ranges, {"input": (0.1, -1e-30, 3.0)})
     return [table.to_bytes(found), json.dumps(json.loads(table.to_bytes(found))).encode()]
 

@@ -18,12 +18,12 @@ from runtime.core.metadata import parse
 from runtime.core.onnx_header import read_metadata
 from runtime.core.session import Session
 from tests.fuzz import __main__ as command
-from tests.fuzz import campaign, models, native, readers
+from tests.fuzz import campaign, corpus, models, native, readers
 from tests.fuzz.seeds import SEEDS, image
 from tests.support.models.runtime import metadata
 
 # Of the readers: what was found in C++ is run by its program, in each run of it.
-KEPT = sorted(path for name in campaign.READERS for path in (campaign.CORPUS / name).glob("*"))
+KEPT = [(target, name) for target in campaign.READERS for name in corpus.read(target)]
 
 
 @pytest.mark.usefixtures("operator_library")
@@ -35,10 +35,36 @@ def test_a_moment_of_it(target: str, tmp_path: Path) -> None:
     assert re.match(r"cov: \d\d|[1-9]\d* ran", outcome.reached)
 
 
-@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_what_was_found_before(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("target", "name"), KEPT)
+def test_what_was_found_before(target: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    readers.prepare(path.parent.name)(path.read_bytes())
+    readers.prepare(target)(corpus.read(target)[name])
+
+
+@pytest.mark.parametrize("target", native.NATIVE_TARGETS)
+def test_every_program_has_inputs_to_begin_with(target: str) -> None:
+    assert len(corpus.read(target)) > 100
+
+
+def test_an_archive_is_the_same_whatever_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = {"0": b"one", "1": b"", "2": bytes(range(256))}
+    first = corpus.add("image", inputs, tmp_path / "first").read_bytes()
+    for name, data in inputs.items():
+        (tmp_path / name).write_bytes(data)
+    monkeypatch.setattr(corpus.add, "__defaults__", (tmp_path / "second",))
+    monkeypatch.setattr(corpus.read, "__defaults__", (tmp_path / "second",))
+    for name in ("1", "0", "2", "1"):
+        assert command.main(["image", "--keep", str(tmp_path / name)]) == 0
+    assert "image.zip: 3 inputs" in capsys.readouterr().out
+    assert (tmp_path / "second" / "image.zip").read_bytes() == first
+    assert command.main(["image", "--keep", str(tmp_path / "none")]) == 2
+    assert f"{tmp_path}/none: No such file" in capsys.readouterr().err
+    monkeypatch.setattr(corpus, "FOLDER", tmp_path / "second")
+    unpacked = corpus.unpack("image", tmp_path / "unpacked")
+    assert unpacked is not None
+    assert {path.name: path.read_bytes() for path in unpacked.iterdir()} == inputs
 
 
 @pytest.mark.parametrize("target", SEEDS)

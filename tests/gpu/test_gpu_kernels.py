@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_scripts.host.gpu.tensors import GpuLibrary
+from export.operator_table import FLOAT_OPERATORS
 from tests.support.cases import convolution as cases
 from tests.support.cases.cuda import FLOAT16_TOLERANCE, convolution, half_case, stored_weight
 from tests.support.cases.implementations import case_module, output_shape
 from tests.support.cases.plugins import Array
 from tests.support.cases.reference import FLOAT32_TOLERANCE, Case, check, evaluate
 
-operators = pytest.mark.parametrize("operator", cases.OPERATORS)
+operators = pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 types = pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
 
 

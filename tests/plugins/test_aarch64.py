@@ -28,8 +28,8 @@ def emulator() -> None:
 @pytest.mark.usefixtures("emulator")
 @pytest.mark.parametrize("name", ["contract_test", "kernels_test", "integer_test"])
 def test_on_a_cortex_a57(name: str) -> None:
-    sources = [] if name == "contract_test" else JETSON_NANO.kernel_sources()
-    assert " 0 failures" in JETSON_NANO.output(JETSON_NANO.program(name, sources))
+    jetson_nano_library()  # builds the kernels that the programs are linked to
+    assert " 0 failures" in JETSON_NANO.output(JETSON_NANO.build(name))
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,7 @@ def test_the_library_runs_on_the_boards_system(library: Path) -> None:
     assert "NODELETE" in dynamic
 
 
-def test_the_library_exports_its_entry_points_only(library: Path) -> None:
+def test_the_library_exports_its_entry_point_only(library: Path) -> None:
     symbols = run(["readelf", "--dyn-syms", "--wide", str(library)])
     defined = re.findall(r"GLOBAL\s+DEFAULT\s+\d+\s+(\w+)", symbols)
-    assert "RegisterCustomOps" in defined
-    assert [s for s in defined if s != "RegisterCustomOps" and not s.startswith("shiftadd_")] == []
+    assert defined == ["RegisterCustomOps"]

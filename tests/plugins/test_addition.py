@@ -1,4 +1,4 @@
-"""QLinearAdd in ONNX Runtime: bit for bit its contract's, on every instruction set."""
+"""QLinearAdd bit for bit (docs/operators.md, section 6), on every instruction set."""
 
 from __future__ import annotations
 

@@ -1,19 +1,25 @@
-"""One contract, every implementation: the same cases, compared with the float64 reference."""
+"""One contract, every implementation: the same cases through all that have the operator.
+
+The operators come from the table. A float operator is compared with the float64 reference, an
+integer one byte for byte with its steps in NumPy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from export.onnx_export import functions
-from tests.support.cases import convolution as cases
-from tests.support.cases import reference
+from export.operator_table import FLOAT_OPERATORS, OPERATORS
+from tests.support.cases import contract, reference
 from tests.support.cases.implementations import (
     IsolatedLibrary,
     instruction_sets,
@@ -23,16 +29,25 @@ from tests.support.cases.implementations import (
 )
 from tests.support.cases.reference import Case
 
-Run = Callable[[Case], reference.Float32]
+Run = Callable[[Any], npt.NDArray[Any]]
 
 EXAMPLES = settings(
     # A case takes milliseconds, so more of them than the profile asks for are affordable.
     max_examples=2 * settings().max_examples,
     suppress_health_check=[HealthCheck.too_slow],
 )
-IMPLEMENTATIONS = ("pytorch", "function body", *(f"library, {isa}" for isa in instruction_sets()))
+IMPLEMENTATIONS = {
+    "pytorch": FLOAT_OPERATORS,
+    "function body": FLOAT_OPERATORS,
+    **{f"library, {isa}": tuple(OPERATORS) for isa in instruction_sets()},
+}
+"""Each with the operators that it has."""
 
-operators = pytest.mark.parametrize("operator", cases.OPERATORS)
+every_implementation = pytest.mark.parametrize(
+    ("run", "operator"),
+    [(name, operator) for name, operators in IMPLEMENTATIONS.items() for operator in operators],
+    indirect=["run"],
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +64,7 @@ def run_function_body(case: Case) -> reference.Float32:
     return run_onnxruntime(case, None, [functions.body(case.operator)])
 
 
-@pytest.fixture(scope="module", params=IMPLEMENTATIONS)
+@pytest.fixture(scope="module")
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """One implementation of the contract, under test."""
     kind, _, isa = request.param.partition(", ")
@@ -65,31 +80,31 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     isolated.close()
 
 
-@operators
+@every_implementation
 @EXAMPLES
 @given(data=st.data())
 def test_any_case(run: Run, operator: str, data: st.DataObject) -> None:
-    case = data.draw(cases.cases(operator))
-    reference.check(run(case), case)
+    case = data.draw(contract.cases(operator))
+    contract.check(run(case), case)
 
 
-@operators
-@pytest.mark.parametrize("name", cases.LARGER)
+@every_implementation
+@pytest.mark.parametrize("name", contract.LARGER)
 def test_larger_case(run: Run, operator: str, name: str) -> None:
-    case = cases.larger_case(name, operator, np.random.default_rng())
-    reference.check(run(case), case)
+    case = contract.larger_case(name, operator, np.random.default_rng())
+    contract.check(run(case), case)
 
 
 @EXAMPLES
-@given(case=cases.cases("ShiftConv"))
+@given(case=contract.cases("ShiftConv"))
 def test_deepshift_ps_weights(case: Case) -> None:
-    reference.check(run_pytorch(case, mode="ps"), case)
+    contract.check(run_pytorch(case, mode="ps"), case)
 
 
-@operators
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 @settings(EXAMPLES, max_examples=10)
 @given(data=st.data())
 def test_function_body_in_the_reference_evaluator(operator: str, data: st.DataObject) -> None:
     """A second runtime that knows nothing of the operators, written by others."""
-    case = data.draw(cases.cases(operator))
-    reference.check(run_onnx_reference(case, [functions.body(operator)]), case)
+    case = data.draw(contract.cases(operator))
+    contract.check(run_onnx_reference(case, [functions.body(operator)]), case)

@@ -11,20 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_scripts.host.gpu.library import Library, Pointers
+from export.operator_table import FLOAT_OPERATORS
 from tests.support.cases import convolution as cases
 from tests.support.cases.cuda import FLOAT16_TOLERANCE, convolution, half_case, stored_weight
 from tests.support.cases.implementations import output_shape
 from tests.support.cases.plugins import Array
 from tests.support.cases.reference import FLOAT32_TOLERANCE, Case, check
-from tests.support.toolchains.cpp_programs import (
-    CUDA_ON_HOST,
-    CUDA_ON_THREADS,
-    cuda_sources,
-    tensorrt_cases_library,
-)
+from tests.support.toolchains.cpp_programs import OPTIMIZED, SANITIZED, THREADS
 from tests.support.toolchains.nvidia import tensorrt_include
 
-operators = pytest.mark.parametrize("operator", cases.OPERATORS)
+operators = pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 types = pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
 
 # The Nano's GPU has one.
@@ -32,20 +28,19 @@ MULTIPROCESSORS = 1
 
 
 def test_kernels_stay_within_their_arrays_and_are_right() -> None:
-    program = CUDA_ON_HOST.program("cuda_test", cuda_sources())
-    assert " 0 failures" in CUDA_ON_HOST.output(program)
+    assert " 0 failures" in SANITIZED.output(SANITIZED.build("cuda_test_fibers"))
 
 
 def test_kernels_have_no_races() -> None:
     """With a few shapes: a thread for each of a block's threads is slow."""
-    program = CUDA_ON_THREADS.program("cuda_test", cuda_sources("threads"))
-    assert " 0 failures" in CUDA_ON_THREADS.output(program, "0")
+    assert " 0 failures" in THREADS.output(THREADS.build("cuda_test_threads"), "0")
 
 
 @pytest.fixture(scope="module")
 def plugins() -> Library:
     """The plugins, compiled against TensorRT's headers, with kernels for the host."""
-    return Library(tensorrt_cases_library(tensorrt_include()), MULTIPROCESSORS)
+    tensorrt_include()  # leaves the tests out where there is none
+    return Library(OPTIMIZED.build("tensorrt_cases"), MULTIPROCESSORS)
 
 
 def enqueue(plugins: Library, case: Case, half: bool) -> Array:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
 
-from tests.support.cases.convolution import ACTIVATIONS
+from export.operator_table import ACTIVATIONS
 from tests.support.cases.integer import (
     INTEGER_OPERATORS,
     IntegerCase,
@@ -65,7 +65,7 @@ def test_bit_exact(operator: str, shape: str, isa: str) -> None:
 
 
 @pytest.mark.parametrize("operator", INTEGER_OPERATORS)
-@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "hardswish"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(operator: str, activation: str, isa: str) -> None:
     for group in (1, 24):
         case = integer_case(operator, (1, 24, 9, 11), 48, group=group, activation=activation)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from export.operator_table import ACTIVATIONS, FLOAT_OPERATORS
 from tests.support.cases.plugins import (
     ONE_PIXEL,
     SAME,
@@ -25,18 +26,17 @@ from tests.support.cases.plugins import (
 from tests.support.cases.reference import Case, check
 
 pytestmark = pytest.mark.usefixtures("operator_library")
-OPERATORS = ("ShiftConv", "AdderConv")
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_agrees_with_float64(operator: str, shape: str, isa: str) -> None:
     case = random_case(operator, **SHAPES[shape])
     check(run_poisoned(session(case_model(case), threads=2), case), case)
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
-@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "hardswish"])
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(operator: str, activation: str, isa: str) -> None:
     for group in (1, 9):
         shape = (1, 9, 10, 11)
@@ -47,7 +47,7 @@ def test_activations(operator: str, activation: str, isa: str) -> None:
         check(run_poisoned(session(case_model(case)), case), case)
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 @pytest.mark.parametrize("group", [1, 4])
 def test_nan_reaches_only_what_it_should(operator: str, group: int, isa: str) -> None:
     case = random_case(operator, (1, 4, 12, 12), 4, group=group, activation="relu", **SAME)
@@ -58,7 +58,7 @@ def test_nan_reaches_only_what_it_should(operator: str, group: int, isa: str) ->
     np.testing.assert_array_equal(np.isnan(output), seen)
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 def test_eight_callers_share_one_session(operator: str) -> None:
     cases = [
         random_case(operator, (2, 40, 15, 17), 35, **SAME),
@@ -79,7 +79,7 @@ def test_eight_callers_share_one_session(operator: str) -> None:
             np.testing.assert_array_equal(output, alone[i % 8])
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 def test_any_number_of_threads_gives_the_same_bits(operator: str) -> None:
     case = random_case(operator, (1, 64, 20, 20), 70, **SAME)
     outputs = [run_poisoned(session(case_model(case), threads=n), case) for n in (1, 2, 5)]
@@ -87,7 +87,7 @@ def test_any_number_of_threads_gives_the_same_bits(operator: str) -> None:
     np.testing.assert_array_equal(outputs[0], outputs[2])
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 def test_weights_that_are_computed(operator: str) -> None:
     shape = (1, 6, 8, 9)
     first, second = (random_case(operator, shape, 10, **SAME) for _ in range(2))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from export.operator_table import FLOAT_OPERATORS, OPERATORS
 from tests.support.cases.plugins import (
     case_attributes,
     case_inputs,
@@ -17,7 +18,7 @@ from tests.support.cases.plugins import (
 )
 
 pytestmark = pytest.mark.usefixtures("operator_library")
-OPERATORS = ("ShiftConv", "AdderConv")
+_ACTIVATION_CHOICES = OPERATORS["ShiftConv"].attribute("activation").expected
 
 
 def refusal(operator: str, attributes: dict[str, Any], inputs: dict[str, Any], **model: Any) -> str:
@@ -28,7 +29,7 @@ def refusal(operator: str, attributes: dict[str, Any], inputs: dict[str, Any], *
     return str(raised.value)
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 @pytest.mark.parametrize(
     ("attribute", "value", "expected", "got"),
     [
@@ -42,8 +43,8 @@ def refusal(operator: str, attributes: dict[str, Any], inputs: dict[str, Any], *
         ("dilations", [1, 2**40], "2147483647", "[1, 1099511627776]"),
         ("group", 0, "1 to 2147483647", "0"),
         ("group", 3, "a positive multiple of group 3", "8"),
-        ("activation", "gelu", "none, relu, relu6 or hardswish", "'gelu'"),
-        ("activation", "relu" * 30, "none, relu, relu6 or hardswish", "relurelu"),
+        ("activation", "gelu", _ACTIVATION_CHOICES, "'gelu'"),
+        ("activation", "relu" * 30, _ACTIVATION_CHOICES, "relurelu"),
         ("activation", 1, "a string", "no such attribute"),
         ("strides", 2, "2 integers", "[]"),
     ],
@@ -57,7 +58,7 @@ def test_attributes(operator: str, attribute: str, value: Any, expected: str, go
     assert got in text.partition("got")[2]
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 def test_missing_attributes(operator: str) -> None:
     case = random_case(operator, (1, 8, 9, 9), 4)
     complete = case_attributes(case)
@@ -94,7 +95,7 @@ def test_codes(bits: int, row: int, column: int, word: int, message: str) -> Non
     assert message in refusal("ShiftConv", case_attributes(case), inputs)
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 def test_shapes(operator: str) -> None:
     case = random_case(operator, (1, 8, 9, 9), 4)
     attributes, inputs = case_attributes(case), case_inputs(case)
@@ -113,7 +114,7 @@ def test_shapes(operator: str) -> None:
     assert "X padded width: expected at least the dilated kernel's 3, got 2" in with_input(X=small)
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 def test_what_only_a_run_shows(operator: str) -> None:
     """Without a declared shape, or without constants, the refusal comes with the first run."""
     case = random_case(operator, (1, 8, 9, 9), 4)
@@ -133,7 +134,7 @@ def test_what_only_a_run_shows(operator: str) -> None:
         computed.run(None, {**case_inputs(case), "bias": case.bias[:3]})
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 def test_sizes_beyond_memory(operator: str) -> None:
     case = random_case(operator, (1, 8, 9, 9), 4, kernel_shape=(1, 1))
     huge = 2**31 - 1

@@ -18,9 +18,8 @@ import pytest
 from torch import nn
 
 from export.models import MODELS
-from export.onnx_export.check import operator_attributes
-from export.onnx_export.graph import CUSTOM_OPERATORS
 from export.onnx_export.model import Target, export_model
+from export.operator_table import FLOAT_OPERATORS, OPERATORS
 from export.operators import AdderConv2d, ShiftConv2d
 from tests.support.models.exported import (
     CLASSES,
@@ -31,7 +30,7 @@ from tests.support.models.exported import (
     make_spec,
     randomise,
 )
-from tests.support.toolchains.cpp_programs import REPOSITORY, SANITIZED, run
+from tests.support.toolchains.cpp_programs import OPTIMIZED
 from tests.support.toolchains.nvidia import run_with_tensorrt_rtx, tensorrt_include
 
 CHILD = "tests.support.children.tensorrt_rtx"
@@ -104,7 +103,7 @@ def delivered(model: onnx.ModelProto, folder: Path) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("operator", CUSTOM_OPERATORS)
+@pytest.mark.parametrize("operator", FLOAT_OPERATORS)
 def test_the_fields_that_nvidias_parser_delivers(operator: str, tmp_path: Path) -> None:
     """All attributes of the node: integers as int32, strings as characters and a NUL."""
     model = export_model(randomise(ONE_LAYER[operator]()), make_spec())
@@ -125,19 +124,10 @@ def as_field(name: str, value: Any) -> Field:
 
 
 @pytest.fixture(scope="module")
-def plugin_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plugin_library() -> Path:
     """The plugin library for TensorRT 10's headers, its kernels built for the host."""
-    plugins = REPOSITORY / "plugins"
-    host = REPOSITORY / "tests" / "cpp" / "cuda"
-    kernels = plugins / "kernels" / "cuda"
-    sources = [*sorted((plugins / "tensorrt").glob("*.cpp")), *sorted(kernels.glob("*.cu"))]
-    includes = [host, plugins / "include", kernels, plugins / "tensorrt"]
-    built = tmp_path_factory.mktemp("plugins") / "libshiftadd_tensorrt.so"
-    flags = ["-std=c++14", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,--no-undefined"]
-    flags += ["-O1", f"-isystem{tensorrt_include()}"]
-    command = [*SANITIZED.compiler, *flags, *(f"-I{folder}" for folder in includes), "-x", "c++"]
-    run([*command, *map(str, sources), str(host / "fibers.cpp"), "-pthread", "-o", str(built)])
-    return built
+    tensorrt_include()  # leaves the tests out where there is none
+    return OPTIMIZED.build("shiftadd_tensorrt")
 
 
 def created(
@@ -175,7 +165,8 @@ def request(operator: str, title: str, fields: Iterable[Field]) -> dict[str, Any
 def test_the_registry_finds_the_librarys_creators(plugin_library: Path, tmp_path: Path) -> None:
     creators, _, _ = created(plugin_library, [], tmp_path)
     assert creators == [
-        {"operator": name, "fields": sorted(operator_attributes(name))} for name in CUSTOM_OPERATORS
+        {"operator": name, "fields": sorted(OPERATORS[name].attribute_names)}
+        for name in FLOAT_OPERATORS
     ]
 
 
@@ -192,7 +183,7 @@ def test_what_nvidias_parser_delivers_makes_a_plugin(plugin_library: Path, tmp_p
 def test_a_string_without_its_nul_is_taken(plugin_library: Path, tmp_path: Path) -> None:
     """TensorRT 8.2's parser does not count it."""
     requests = []
-    for operator in CUSTOM_OPERATORS:
+    for operator in FLOAT_OPERATORS:
         fields = [as_field(*item) for item in good_fields(operator).items()]
         for field in fields:
             if field["type"] == "CHAR":
@@ -230,7 +221,7 @@ def spoilt(field: Field) -> dict[str, list[Field]]:
 
 def test_bad_fields_make_no_plugin_and_are_named(plugin_library: Path, tmp_path: Path) -> None:
     requests, names = [], []
-    for operator in CUSTOM_OPERATORS:
+    for operator in FLOAT_OPERATORS:
         good = {name: as_field(name, value) for name, value in good_fields(operator).items()}
         for name, field in good.items():
             others = [other for other in good.values() if other is not field]

@@ -17,7 +17,14 @@ import pytest
 from calibration.comparison.deviation import FLOAT16, FLOAT32
 from runtime.check import TOLERANCES
 from runtime.core.reference import Reference, to_bytes
-from tests.support.commands import PYTHONS, assert_refused, environment, interpreter, run
+from tests.support.commands import (
+    PYTHONS,
+    WRITTEN_MEANWHILE,
+    assert_refused,
+    environment,
+    interpreter,
+    run,
+)
 from tests.support.engines import Machine
 from tests.support.models.runtime import REPOSITORY, SIZE, linear, metadata
 from tests.support.standins.modules import OLD, XAVIER
@@ -203,7 +210,7 @@ def test_engines_by_their_precision(
 def test_all_models_of_a_bundle(python: Path, case: Case, tmp_path: Path) -> None:
     """Those beside the runtime package: one that is right, one of other weights."""
     root = tmp_path / "bundle"
-    shutil.copytree(REPOSITORY / "runtime", root / "runtime")
+    shutil.copytree(REPOSITORY / "runtime", root / "runtime", ignore=WRITTEN_MEANWHILE)
     command = [str(python), str(root / "runtime" / "check.py")]
 
     def check() -> Any:

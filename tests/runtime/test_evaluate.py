@@ -7,7 +7,8 @@ import pytest
 
 from runtime.core.errors import DataError
 from runtime.core.images import ImageFolder
-from runtime.evaluate import Counts, match_classes, subset
+from runtime.core.selection import match_classes, subset
+from runtime.evaluate import Counts
 from tests.support.models.runtime import LABELS, labelled_folder
 
 

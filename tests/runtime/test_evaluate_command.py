@@ -13,7 +13,7 @@ from PIL import Image
 
 import runtime
 from runtime.core.images import ImageFolder
-from runtime.evaluate import subset
+from runtime.core.selection import subset
 from tests.support.commands import (
     PYTHONS,
     assert_refused,

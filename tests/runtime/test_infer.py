@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.commands import (
     PYTHONS,
+    WRITTEN_MEANWHILE,
     assert_refused,
     command,
     environment,
@@ -63,6 +64,28 @@ def test_text_output(python: Path, model: Path, image: Path) -> None:
     assert lines[6].startswith("  pre-processing ")
     assert " ms, inference " in lines[6]
     assert len(lines) == 7
+
+
+_LOADED_BEFORE = """
+import sys
+from PIL import Image
+from runtime import infer
+from runtime.core import images
+real, seen = images.open_image, []
+def spy(source, name):
+    seen.append("JPEG" in Image.ID)
+    return real(source, name)
+images.open_image = spy
+code = infer.main(sys.argv[1:])
+assert seen == [True], seen
+sys.exit(code)
+"""
+
+
+def test_the_first_image_does_not_wait_for_pillow(python: Path, model: Path, image: Path) -> None:
+    """Pillow loads its decoders once a process, ten times as long as a small image takes."""
+    command = [str(python), "-c", _LOADED_BEFORE, str(model), str(image)]
+    subprocess.run(command, check=True, cwd=REPOSITORY, env=environment(), timeout=120)
 
 
 def test_json_output_agrees_with_the_interface(python: Path, model: Path, image: Path) -> None:
@@ -190,7 +213,8 @@ def test_a_missing_library(
     python: Path, image: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     # A deployed copy: no library beside it and no checkout around it.
-    shutil.copytree(REPOSITORY / "runtime", tmp_path / "device" / "runtime")
+    device = tmp_path / "device" / "runtime"
+    shutil.copytree(REPOSITORY / "runtime", device, ignore=WRITTEN_MEANWHILE)
     path, _ = shift(tmp_path / "shift.onnx", rng)
     script = tmp_path / "device" / "runtime" / "infer.py"
     result = subprocess.run(

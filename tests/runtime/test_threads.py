@@ -64,5 +64,4 @@ def test_the_shipped_network(models: Path, operator_library: Path, python: str, 
 
 
 def test_the_thread_sanitizer_finds_no_race() -> None:
-    program = THREADS.program("threads_test", THREADS.kernel_sources())
-    assert " 0 failures" in THREADS.output(program)
+    assert " 0 failures" in THREADS.output(THREADS.build("threads_test"))

@@ -1,6 +1,7 @@
 """Runs the runtime's commands as a user does: scripts, under this Python and the Nano's."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import pytest
 
 from tests.support.models.runtime import REPOSITORY
 from tests.support.toolchains.python36 import find_python36, venv36
+
+# Python writes these into a checkout while it is copied.
+WRITTEN_MEANWHILE = shutil.ignore_patterns("__pycache__")
 
 PYTHONS = ("this Python", "Python 3.6")
 
@@ -27,7 +31,7 @@ def interpreter(name: str) -> Path:
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment with UTF-8 pipes, without libraries of the user's."""
-    libraries = ("SHIFTADD_ORT_LIBRARY", "SHIFTADD_TENSORRT_LIBRARY")
+    libraries = ("SHIFTADD_ORT_LIBRARY", "SHIFTADD_TENSORRT_LIBRARY", "SHIFTADD_TRAINING_LIBRARY")
     inherited = {key: value for key, value in os.environ.items() if key not in libraries}
     return {**inherited, "PYTHONIOENCODING": "utf-8", **variables}
 

@@ -15,11 +15,20 @@ def rng() -> np.random.Generator:
     return np.random.default_rng()
 
 
+def _built_library(variable: str, name: str) -> Path:
+    path = Path(os.environ.get(variable, REPOSITORY / "build" / "plugins" / name))
+    if not path.is_file():
+        pytest.fail(f"{path}: no such library; build it with `make plugins`")
+    return path
+
+
 @pytest.fixture(scope="session")
 def operator_library() -> Path:
     """The operator library that `make plugins` built; its absence is a failure, not a skip."""
-    built = REPOSITORY / "build" / "plugins" / "libshiftadd_ort.so"
-    path = Path(os.environ.get("SHIFTADD_ORT_LIBRARY", built))
-    if not path.is_file():
-        pytest.fail(f"{path}: no operator library; build it with `make plugins`")
-    return path
+    return _built_library("SHIFTADD_ORT_LIBRARY", "libshiftadd_ort.so")
+
+
+@pytest.fixture(scope="session")
+def training_library() -> Path:
+    """The training library that `make plugins` built; its absence is a failure, not a skip."""
+    return _built_library("SHIFTADD_TRAINING_LIBRARY", "libshiftadd_training.so")

@@ -4,9 +4,8 @@
 # glibc and a C++ library of its own that is linked in: no sysroot and no cross-compiler package is
 # needed, and the result runs on the board's own libraries. ZIG_PYTHON, from the environment, is the
 # interpreter that has the package.
-#
-# slow_paired_128: loading two 128-bit registers at once takes a Cortex-A57 three micro-operations,
-# one more than two loads, of the three that it issues a cycle (llvm-mca; see `make bench-a57`).
+# slow_paired_128: a Cortex-A57 needs three micro-operations to load two 128-bit registers at once,
+# one more than for two loads, and issues three a cycle (llvm-mca; see `make bench-a57`).
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 

@@ -4,8 +4,9 @@
     python -m device_scripts.host.bench MODEL [--input 3x32x32]
 
 Prints tables and writes them to build/reports/bench, with all of the times as JSON and bar charts.
-Layers are those of GhostNet 1.0x, the 224x224 GhostShiftAddNet and ResNet-20, each shape once, and
-four that floors are given for, or those of MODEL alone; models are both GhostShiftAddNets and the
+The layers are those of GhostNet 1.0x, of the 224x224 GhostShiftAddNet and of ResNet-20, each shape
+once, and four more that have to reach a given speed; or those of MODEL alone. The models are both
+GhostShiftAddNets and the
 GhostNets of their size.
 """
 
@@ -37,7 +38,7 @@ from runtime.core.library import find
 def measure_layer(
     layer: Layer, library: Path, threads: int, rounds: int, peaks: Mapping[str, Peak]
 ) -> Row:
-    """One layer in all operators, and the processor's peaks, which are of one thread."""
+    """Measures one layer in all operators, and the processor's peaks, which hold for one thread."""
     rng = np.random.default_rng()
     contestants: dict[str, Contestant] = {
         name: Runner(build(layer, rng), library, threads) for name, build in OPERATORS.items()
@@ -54,7 +55,7 @@ def measure_layer(
 def measure_layers(
     layers: Sequence[Layer], library: Path, threads: Sequence[int], rounds: int
 ) -> list[Row]:
-    """Every layer with each number of threads."""
+    """Measures every layer with each number of threads."""
     peaks = build_peaks()
     jobs = [(layer, count) for layer in layers for count in threads]
     return [
@@ -66,7 +67,8 @@ def measure_layers(
 def measure_models(
     folder: Path, library: Path, threads: Sequence[int], rounds: int, peers: Peers
 ) -> list[Comparison]:
-    """Every pair with each number of threads; the other engines have the larger baseline alone."""
+    """Measures every pair with each number of threads; the other engines run the larger baseline
+    only."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(pair, count) for pair in PAIRS for count in threads]
     return [

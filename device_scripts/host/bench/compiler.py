@@ -1,4 +1,4 @@
-"""The bench's own small libraries, built when they are wanted."""
+"""Builds the small libraries of the bench when they are needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def compile_shared(source: Path, library: Path, flags: Sequence[str]) -> None:
     """Builds a library of one source. Raises ShiftAddError, with the compiler's first error."""
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     command = [*compiler, "-Wall", "-Wextra", "-Werror", *flags, "-shared", "-fPIC", str(source)]
-    # Compilers have handlers of their own for what hide_avx512.c handles.
+    # Compilers handle the signal of hide_avx512.c themselves, so they run without that library.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     try:
         answer = subprocess.run(

@@ -1,4 +1,4 @@
-"""Runs the bench as on a processor with fewer vector instructions, ONNX Runtime's included."""
+"""Runs the bench, ONNX Runtime included, as if the processor had fewer vector instructions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VARIABLE = "SHIFTADD_BENCH_ISA"
 
 
 def current() -> str:
-    """What this process was started for."""
+    """The name of the instruction sets that this process was started for."""
     return os.environ.get(_VARIABLE, "native")
 
 

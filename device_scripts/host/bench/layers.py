@@ -1,4 +1,5 @@
-"""The layers that are measured: those of the networks that the toolchain is for, each once."""
+"""The layers that are measured: the layers of the networks that the toolchain is made for, each
+shape once."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ class Layer:
 
     @property
     def terms(self) -> int:
-        """Products, or differences, of the layer."""
+        """The number of products or differences that the layer sums up."""
         height, width = self.out_extent
         return self.out_channels * height * width * self.channels // self.group * self.kernel**2
 
@@ -59,10 +60,11 @@ NAMED = {
     "C": Layer(128, 256, 14, 14, 3),
     "D": Layer(120, 120, 28, 28, 3, group=120),
 }
-"""The shapes that floors are given for."""
+"""The shapes that have to reach a given speed."""
 
 GROUPED = [Layer(64, 64, 28, 28, 3, group=4), Layer(32, 64, 28, 28, 3, group=32)]
-"""Groups, and two outputs a channel: kernel families that the networks have no layer of."""
+"""A grouped layer, and a depthwise one with two outputs for each channel: the networks have no
+layers for these families of kernels."""
 
 
 def resnet20() -> list[Layer]:

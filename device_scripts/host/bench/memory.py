@@ -1,7 +1,7 @@
 """`python -m device_scripts.host.bench.memory MODEL.onnx ...`: memory of a session and its runs.
 
-It is what the process's peak grows by from before the session is made until after some runs of one
-image, each model in a process of its own.
+The figure is the growth of the process's peak memory between the making of the session and some
+runs of one image. Every model has a process of its own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import onnxruntime  # type: ignore[import-untyped]
 from runtime.console.commandline import FINE, Parser, leave, show
 from runtime.core import library as operator_library
 from runtime.core.errors import ModelError, one_line
+from runtime.core.places import ROOT
 
 _RUNS = 5
-_REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _mebibytes(model: Path) -> float:
-    """Of a process of its own."""
+    """The growth in MiB, measured in a process of its own."""
     command = [
         sys.executable,
         "-m",
@@ -46,14 +46,14 @@ def _mebibytes(model: Path) -> float:
         "--here",
         str(model.resolve()),
     ]
-    answer = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise ModelError(f"{model}: {one_line(answer.stderr)}")
     return int(answer.stdout) / 1024
 
 
 def growth(model: Path) -> int:
-    """KiB that this process's peak grows by. Raises ModelError for a model that does not run."""
+    """The growth of this process's peak in KiB. Raises ModelError for a model that does not run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
@@ -77,7 +77,8 @@ def growth(model: Path) -> int:
 
 
 def _peak() -> int:
-    """KiB, by Linux. (What getrusage says is never less than the parent's at the start.)"""
+    """The peak in KiB that Linux reports. getrusage would report at least what the parent had when
+    it started this process."""
     status = Path("/proc/self/status").read_text()
     found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
     if found is None:

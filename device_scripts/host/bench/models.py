@@ -1,7 +1,7 @@
-"""Whole models, raced against each other.
+"""Races whole models against each other.
 
-Ours in ONNX Runtime with the operator library, in float32 and with 8-bit integers; the multiplying
-baseline in ONNX Runtime and, where they are asked for, in other engines.
+Our model runs in ONNX Runtime with the operator library, in float32 and with 8-bit integers; the
+multiplying baseline runs in ONNX Runtime and, where they are asked for, in other engines.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import onnx
 
+from calibration.quantization import Range
 from calibration.quantize import quantize_model
-from calibration.table import Range, Table
+from calibration.table import Table
 from device_scripts.host.bench.peers import Peers
 from device_scripts.host.bench.timing import Contestant, Runner, Times, race
 from export.checkpoint import load_model
@@ -22,7 +23,7 @@ from export.onnx_export.model import export_model
 from export.onnx_export.writer import write_model
 
 PAIRS = (("ghostshiftaddnet_imagenet", "ghostnet"), ("ghostshiftaddnet", "ghostnet_cifar10"))
-"""A model of ours, and the baseline for images of the same size."""
+"""Pairs of our model and the baseline for images of the same size."""
 ORT = "ONNX Runtime fp32"
 INTEGER = "integer"
 
@@ -34,7 +35,7 @@ class Comparison:
     Attributes:
         ours: in ONNX Runtime with the operator library, in float32.
         integer: the same model quantized.
-        baseline: by engine; ORT is always among them.
+        baseline: its times by engine; ORT is always among them.
     """
 
     model: str
@@ -46,7 +47,8 @@ class Comparison:
 
 
 def export_to(folder: Path, name: str) -> Path:
-    """The model's file, freshly exported; without shipped weights, with those of a fixed seed."""
+    """Exports the model afresh and returns its file; a model without shipped weights gets those of
+    a fixed seed."""
     network, sha256 = load_model(name)
     path = folder / f"{name}.onnx"
     write_model(export_model(network, find_model(name), "jetson-nano", sha256), path)
@@ -54,7 +56,8 @@ def export_to(folder: Path, name: str) -> Path:
 
 
 def quantize_to(folder: Path, path: Path) -> Path:
-    """The integer model's file, with ranges of no meaning: none of them decides its time."""
+    """Writes the integer model and returns its file. Its ranges are made up, since they do not
+    change its time."""
     model = onnx.load(path)
     names = [value.name for value in model.graph.input]
     names += [name for node in model.graph.node for name in node.output]

@@ -1,6 +1,6 @@
 // The rates that this processor's vector units reach at the operators' inner instructions alone, on
-// registers, with nothing to load: what a kernel's rate is a share of. Compiled for the machine that
-// it is built on (device_scripts/host/bench/peak.py).
+// registers, with nothing to load: what a kernel's rate is a share of. Compiled for the machine
+// that it is built on (device_scripts/host/bench/peak.py).
 #include <cstdint>
 
 #if defined(__x86_64__)

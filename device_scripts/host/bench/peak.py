@@ -1,4 +1,5 @@
-"""The processor's own rate at an operator's inner instructions, measured beside the operator."""
+"""The rate at which the processor executes an operator's inner instructions, measured beside the
+operator."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ PEAKS = {
     "QLinearShiftConv": "byte_products",
     "QLinearAdderConv": "byte_distances",
 }
-"""Operators, and the function of peak.cpp that has their inner instructions."""
+"""The function of peak.cpp that consists of the operator's inner instructions, by operator."""
 
 
 class Peak:
-    """One of peak.cpp's functions as a contestant: its seconds are those of a term."""
+    """One of peak.cpp's functions as a contestant; its time is that of one term."""
 
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         self._function = getattr(library, name)
@@ -46,7 +47,7 @@ def build_peaks() -> dict[str, Peak]:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "peak.so"
         source = Path(__file__).with_name("peak.cpp")
-        # GCC 12's own AVX-512 headers trip these two warnings.
+        # The AVX-512 headers of GCC 12 cause these two warnings.
         quiet = ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]
         compile_shared(source, library, ["-std=c++14", "-O2", *quiet, *flags])
         loaded = ctypes.CDLL(str(library))

@@ -1,9 +1,10 @@
-"""The baseline in another engine: converted, checked, and run on demand. Started by peers.py.
+"""Converts, checks and runs the baseline in another engine. peers.py starts it.
 
     python -m device_scripts.host.bench.peer_child convert MODEL FILE FOLDER
     python -m device_scripts.host.bench.peer_child serve ENGINE MODEL FOLDER THREADS
 
-Serving, it reads a number of runs a line and answers with their seconds.
+When it serves, it reads a number of runs from each line and answers with the seconds that they
+took.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ Array = npt.NDArray[Any]
 Run = Callable[[], Any]
 
 _TOLERANCE = 2e-3
-"""Of an engine's float32 outputs to ONNX Runtime's, relative: ncnn's Winograd has 1e-4."""
+"""The largest relative difference of an engine's float32 outputs from ONNX Runtime's; that of
+ncnn's Winograd convolution is 1e-4."""
 _SEED = 0
 
 
@@ -66,7 +68,7 @@ def _ncnn(stem: Path, threads: int, shape: tuple[int, ...]) -> Run:
 
     net = ncnn.Net()
     net.opt.num_threads = threads
-    # Its own defaults store and multiply float16 and bfloat16 where the processor can.
+    # By default ncnn stores and multiplies in float16 and bfloat16 where the processor can.
     for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "bf16_packed"):
         if hasattr(net.opt, f"use_{option}"):
             setattr(net.opt, f"use_{option}", False)
@@ -100,7 +102,8 @@ def _litert(path: Path, threads: int, shape: tuple[int, ...]) -> Run:
 
 
 def _start(engine: str, stem: Path, threads: int) -> Run:
-    """The engine's run of the model; the fp32 ones' outputs are those of ONNX Runtime."""
+    """A function that runs the model in the engine; for fp32 its outputs are checked against ONNX
+    Runtime's."""
     reference, shape = _onnxruntime(stem.with_suffix(".onnx"), threads)
     int8 = Path(f"{stem}.int8.onnx")
     starts: dict[str, Callable[[], Run]] = {
@@ -121,7 +124,7 @@ def _start(engine: str, stem: Path, threads: int) -> Run:
 
 
 def serve(engine: str, model: str, folder: str, threads: str) -> None:
-    """Runs the model as often as each line of the standard input says."""
+    """Runs the model as often as each line of standard input says."""
     run = _start(engine, Path(folder) / model, int(threads))
     for line in sys.stdin:
         start = time.perf_counter()
@@ -133,7 +136,8 @@ def serve(engine: str, model: str, folder: str, threads: str) -> None:
 def convert(model: str, file: str, folder: str) -> None:
     """Writes what the engines read: ONNX in int8, ncnn's two files, TFLite in float32 and int8.
 
-    What an int8 model answers depends on calibration, its speed does not: random inputs do.
+    The answers of an int8 model depend on its calibration, its speed does not: so random inputs
+    suffice.
     """
     stem = Path(folder) / model
     _, shape = _onnxruntime(Path(file), 1)

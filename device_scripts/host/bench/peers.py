@@ -19,7 +19,8 @@ PEERS = {
     "LiteRT fp32": "litert",
     "LiteRT int8": "litert-int8",
 }
-"""Engines and precisions, and what peer_child.py calls them. ncnn's package cannot quantize."""
+"""What peer_child.py calls the engines with their precisions. The package of ncnn cannot
+quantize."""
 
 _CHILD = "device_scripts.host.bench.peer_child"
 
@@ -29,8 +30,9 @@ class Peer:
 
     def __init__(self, python: Path, engine: str, folder: Path, model: str, threads: int) -> None:
         command = [str(python), "-m", _CHILD, "serve", engine, model, str(folder), str(threads)]
-        # Threads that wait soon do so without a processor, when another contestant has its turn; at
-        # once would cost ncnn, which waits for its threads many times a run.
+        # Waiting threads soon give the processor back, for when another contestant has its turn.
+        # Giving it back at once would slow down ncnn, which waits for its threads many times in a
+        # run.
         environment = {**os.environ, "GOMP_SPINCOUNT": "10000", "PYTHONWARNINGS": "ignore"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -41,7 +43,8 @@ class Peer:
             self._repeats = max(1, round(ROUND_SECONDS / self.seconds()))
 
     def seconds(self) -> float:
-        """Of one run, the mean of a turn. Raises ShiftAddError where the process has ended."""
+        """The seconds of one run, as the mean of a turn. Raises ShiftAddError where the process has
+        ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:

@@ -24,15 +24,15 @@ COMPARISONS = (
     ("QLinearAdderConv", "QLinearConv"),
     ("QLinearAdderConv", "Conv"),
 )
-"""An operator of ours, and what of ONNX Runtime's it is compared with."""
+"""Pairs of our operator and the operator of ONNX Runtime that it is compared with."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One layer's times by operator, with so many threads.
+    """One layer's times by operator, with a number of threads.
 
     Attributes:
-        peaks: seconds a term by function of peak.cpp; empty where they were not measured.
+        peaks: the seconds of a term, by function of peak.cpp; empty where they were not measured.
     """
 
     layer: Layer
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The shape, after the letter that it is known by if it has one."""
+        """The shape, with its letter in front if it has one."""
         letters = [f"{name}: " for name, layer in NAMED.items() if layer == self.layer]
         return "".join([*letters, str(self.layer)])
 
@@ -71,7 +71,7 @@ class Report:
 
     @property
     def machine(self) -> str:
-        """The processor's name, and what was hidden of it."""
+        """The processor's name, and which of its instruction sets were hidden."""
         return machine() + ("" if self.isa == "native" else ", AVX-512 and VNNI hidden")
 
 
@@ -128,7 +128,8 @@ def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 
 def layer_chart(rows: Sequence[Row]) -> Figure:
-    """A group of bars a layer, a bar a comparison; the line is where both are equally fast."""
+    """A chart with a group of bars for each layer and a bar for each comparison; the line shows
+    where both are equally fast."""
     figure = Figure(figsize=(9, 2 + 0.9 * len(rows)), layout="constrained")
     axes = figure.subplots()
     height = 0.8 / len(COMPARISONS)
@@ -145,7 +146,8 @@ def layer_chart(rows: Sequence[Row]) -> Figure:
 
 
 def model_chart(comparisons: Sequence[Comparison]) -> Figure:
-    """A bar a model and engine: milliseconds an image, with the quartiles' distance."""
+    """A chart with a bar for each model and engine: the milliseconds of an image and the distance
+    of the quartiles."""
     lines = [
         (f"{model}, {engine}, {comparison.threads} thr.", times, model == comparison.model)
         for comparison in comparisons
@@ -170,7 +172,7 @@ def model_chart(comparisons: Sequence[Comparison]) -> Figure:
 
 
 def write_report(report: Report, folder: Path) -> str:
-    """Writes bench.md, bench.json and the charts to `folder`; the text of the first.
+    """Writes bench.md, bench.json and the charts to `folder` and returns the text of the first.
 
     Raises ShiftAddError where one cannot be written.
     """

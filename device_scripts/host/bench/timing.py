@@ -1,4 +1,4 @@
-"""Times of several sessions, taken by turns, so that what disturbs one disturbs all."""
+"""Times several sessions by turns, so that whatever disturbs one disturbs all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Seconds = npt.NDArray[np.float64]
 
 ROUNDS = 15
 ROUND_SECONDS = 0.004
-"""Least time of a turn: beside it the clock and the call from Python are small."""
+"""The least time of a turn, against which the clock and the call from Python are negligible."""
 
 
 class Contestant(Protocol):
-    """What a race is between."""
+    """What takes part in a race."""
 
     def seconds(self) -> float:
         """Of one run, the mean of a turn."""
@@ -34,7 +34,7 @@ class Runner:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # The threads of the others' sessions would go on spinning while this one runs.
+        # Otherwise the threads of the other sessions would go on spinning while this one runs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.register_custom_ops_library(str(library))
         source = model if isinstance(model, bytes) else str(model)
@@ -66,7 +66,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one contestant, a turn each."""
+    """The times of one contestant in seconds, one for each turn."""
 
     seconds: Seconds
 
@@ -76,17 +76,18 @@ class Times:
 
     @property
     def spread(self) -> float:
-        """Half the distance of the quartiles, of the median."""
+        """Half the distance of the quartiles, relative to the median."""
         low, high = np.percentile(self.seconds, [25, 75])
         return float(high - low) / 2 / self.median
 
     def ratio(self, peer: Times) -> float:
-        """Peer's over ours: the median of the turns' ratios, above 1 where ours is faster."""
+        """The peer's time over ours: the median of the ratios by turn, above 1 where ours is
+        faster."""
         return float(np.median(peer.seconds / self.seconds))
 
 
 def race(runners: Mapping[str, Contestant], rounds: int = ROUNDS) -> dict[str, Times]:
-    """Every contestant once a round, in another order each."""
+    """Times every contestant once in each round, in another order each time."""
     rng = np.random.default_rng()
     taken: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(rounds):

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from calibration import table as calibration_table
 from calibration.model_file import ModelFile
+from device_scripts.host import boards
 from device_scripts.host.bundle import archive, contents, reference
 from export.loading.options import add_model, find_source
 from runtime.console.commandline import FINE, Parser, leave, show
 from runtime.core.errors import ModelError
+from runtime.core.places import ROOT
 
-_REPOSITORY = Path(__file__).resolve().parents[3]
+_REPOSITORY = Path(ROOT)
 _BUILD = _REPOSITORY / "build"
 
 
@@ -25,9 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     source = find_source(options)
     name = source.name
+    board = boards.find(options.board)
+    built = options.library or _BUILD / "plugins" / board.name / contents.LIBRARY
     packed = {
-        **contents.of_checkout(_REPOSITORY),
-        **contents.library(options.library),
+        **contents.of_checkout(_REPOSITORY, board),
+        **contents.library(built, board),
         **contents.photographs(),
     }
     float_path = options.models / f"{name}.onnx"
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     packed[f"reference/{name}.npz"] = reference.make(
         source, float_path, float_file.metadata, int8_path, options.checkpoint, options.host_library
     )
-    out = options.out / f"{name}-jetson-nano.tar.gz"
+    out = options.out / f"{name}-{board.name}.tar.gz"
     archive.write(out, name, contents.version(_REPOSITORY), packed)
     show(f"bundle  {out} ({out.stat().st_size:,} bytes, {len(packed)} files)")
     if why_not:
@@ -64,9 +68,12 @@ def _parser() -> Parser:
         "build/models of the checkout)",
     )  # fmt: skip
     parser.add_argument(
+        "--board", default=boards.JETSON_NANO, metavar="NAME",
+        help="the board, a folder of device_scripts/boards (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--library", type=Path, metavar="FILE",
-        default=_BUILD / "plugins" / "jetson-nano" / contents.LIBRARY,
-        help="the device's operator library (default: build/plugins/jetson-nano/ of the checkout)",
+        help="the board's operator library (default: build/plugins/BOARD/ of the checkout)",
     )  # fmt: skip
     parser.add_argument(
         "--host-library", metavar="FILE",
@@ -79,7 +86,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=_BUILD / "bundles", metavar="DIR",
-        help="the folder for MODEL-jetson-nano.tar.gz (default: build/bundles of the checkout)",
+        help="the folder for MODEL-BOARD.tar.gz (default: build/bundles of the checkout)",
     )  # fmt: skip
     return parser
 

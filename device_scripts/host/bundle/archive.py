@@ -1,7 +1,7 @@
-"""The archive: written so that the same files give the same bytes, and read back.
+"""Writes and verifies the archive; the same files give the same bytes.
 
-All below one folder, `shiftadd-MODEL/`, with `manifest.json` and `SHA256SUMS` (for `sha256sum -c`)
-beside the files.
+All files stand below one folder, `shiftadd-MODEL/`, together with `manifest.json` and `SHA256SUMS`
+(for `sha256sum -c`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from runtime.core.files import replaced
 FORMAT = 1
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 
-# 2020-01-01. Not 1970, which tar doubts, and before any clock: a Jetson without a network wakes up
-# in the past, and make complains about files of the future.
+# This is 2020-01-01. tar warns about 1970, and the date has to be earlier than any clock: a Jetson
+# without a network starts with a date in the past, and make complains about files from the future.
 _TIME = 1_577_836_800
 
 
@@ -34,7 +34,7 @@ class BundleError(ShiftAddError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says of itself: `files` are the SHA-256 by path below the folder."""
+    """What a bundle says about itself; `files` holds the SHA-256 by path below the folder."""
 
     model: str
     version: str
@@ -47,7 +47,7 @@ class Manifest:
 
 
 def write(path: Path, model: str, version: str, contents: Mapping[str, bytes]) -> None:
-    """Writes the archive to `path`, whole or not at all, after it was read back.
+    """Writes the archive to `path`, completely or not at all; it is read back first.
 
     Args:
         contents: by path below the archive's folder.
@@ -63,7 +63,7 @@ def write(path: Path, model: str, version: str, contents: Mapping[str, bytes]) -
     sums = [f"{_sha256(content)}  {name}\n" for name, content in sorted(everything.items())]
     everything[SUMS] = "".join(sums).encode()
     with replaced(path, "bundle") as file:
-        # The header would else hold a name and the time.
+        # Otherwise the header would hold a name and the time.
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
             packed.write(_tar(f"shiftadd-{model}", everything))
         file.flush()
@@ -71,12 +71,13 @@ def write(path: Path, model: str, version: str, contents: Mapping[str, bytes]) -
 
 
 def verify(path: Path) -> Manifest:
-    """Reads all of the archive at `path`; its manifest.
+    """Reads all of the archive at `path` and returns its manifest.
 
     Raises BundleError where it is missing, truncated or damaged.
     """
     try:
-        # All at once: so the checksum at gzip's end is read, which tarfile never comes to.
+        # All is unpacked at once, so that the checksum at the end of the gzip stream is read, which
+        # tarfile never reaches.
         content = gzip.decompress(path.read_bytes())
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             found = _files(archive)
@@ -126,14 +127,14 @@ def _tar(folder: str, contents: Mapping[str, bytes]) -> bytes:
     paths = {f"{folder}/{name}": content for name, content in contents.items()}
     parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        # Sorted, a folder stands before what is in it.
+        # In this order a folder stands before what it holds.
         for path in sorted((parents - {"."}) | paths.keys()):
             archive.addfile(_entry(path, paths.get(path)), io.BytesIO(paths.get(path, b"")))
     return buffer.getvalue()
 
 
 def _entry(path: str, content: bytes | None) -> tarfile.TarInfo:
-    """The header of a file, or without `content` of a folder: nobody's, and of no machine."""
+    """The header of a file, or, without `content`, of a folder; it names no user and no machine."""
     entry = tarfile.TarInfo(path)
     entry.mtime = _time()
     if content is None:
@@ -144,9 +145,10 @@ def _entry(path: str, content: bytes | None) -> tarfile.TarInfo:
 
 
 def _time() -> int:
-    """As https://reproducible-builds.org/specs/source-date-epoch has it."""
+    """The time that SOURCE_DATE_EPOCH gives
+    (https://reproducible-builds.org/specs/source-date-epoch)."""
     text = os.environ.get("SOURCE_DATE_EPOCH", str(_TIME))
-    # What fits a tar header of the oldest kind, up to the year 2242.
+    # The largest time that fits the oldest kind of tar header, in the year 2242.
     if not (text.isascii() and text.isdigit() and int(text) < 8**11):
         raise BundleError(f"SOURCE_DATE_EPOCH is {text!r}, not a number of seconds since 1970")
     return int(text)

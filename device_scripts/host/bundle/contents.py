@@ -1,4 +1,4 @@
-"""What of a checkout goes to the device."""
+"""The files of a checkout that go to the device."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from calibration.comparison.inputs import sample_photographs
+from device_scripts.host.boards import Board
 from device_scripts.host.bundle.archive import BundleError
 from runtime.core.errors import reason
 
-PATTERNS = (
+_PATTERNS = (
     "runtime/**/*.py",
     "plugins/CMakeLists.txt",
     "plugins/cmake/tensorrt.cmake",
@@ -20,20 +21,25 @@ PATTERNS = (
     "device_scripts/*.sh",
     "device_scripts/lib/*.sh",
     "device_scripts/board/*.py",
-    "docs/jetson-nano.md",
 )
-"""Of each there has to be a file. The operator library comes built; the plugins are built on the
-device, by its own CUDA and TensorRT."""
 
 LIBRARY = "libshiftadd_ort.so"
 _PHOTOGRAPH = "chelsea.png"
-_AARCH64 = 183  # e_machine
 
 
-def of_checkout(repository: Path) -> dict[str, bytes]:
+def patterns(board: Board) -> tuple[str, ...]:
+    """What of a checkout the board gets; of each pattern there has to be a file.
+
+    The operator library comes built; the plugins are built on the board, by its own CUDA and
+    TensorRT.
+    """
+    return (*_PATTERNS, f"device_scripts/boards/{board.name}/*.sh", board.page)
+
+
+def of_checkout(repository: Path, board: Board) -> dict[str, bytes]:
     """Contents by path below `repository`. Raises BundleError where something is missing."""
     contents = {}
-    for pattern in PATTERNS:
+    for pattern in patterns(board):
         files = [path for path in sorted(repository.glob(pattern)) if _is_source(path)]
         if not files:
             raise BundleError(f"{repository}: no {pattern} there: the checkout is not complete")
@@ -47,25 +53,24 @@ def _is_source(path: Path) -> bool:
     return path.is_file() and not hidden
 
 
-def library(path: Path) -> dict[str, bytes]:
-    """The operator library at `path`. Raises BundleError unless it is one for aarch64."""
-    content = read(path, "`make plugins TARGET=jetson-nano`")
+def library(path: Path, board: Board) -> dict[str, bytes]:
+    """The operator library at `path`. Raises BundleError unless it is one for the board."""
+    how = f"`make plugins BOARD={board.name}`"
+    content = read(path, how)
     machine = int.from_bytes(content[18:20], "little")
-    if content[:4] != b"\x7fELF" or machine != _AARCH64:
-        raise BundleError(
-            f"{path}: no library for aarch64: build it with `make plugins TARGET=jetson-nano`"
-        )
+    if content[:4] != b"\x7fELF" or machine != board.elf_machine:
+        raise BundleError(f"{path}: no library for the {board.title}: build it with {how}")
     return {LIBRARY: content}
 
 
 def photographs() -> dict[str, bytes]:
-    """A picture to try: Chelsea the cat, by Stefan van der Walt, CC0."""
+    """A picture to try the model with: Chelsea the cat, by Stefan van der Walt, CC0."""
     (path,) = [path for path in sample_photographs() if path.name == _PHOTOGRAPH]
     return {f"images/{_PHOTOGRAPH}": read(path)}
 
 
 def version(repository: Path) -> str:
-    """The toolchain's version, as pyproject.toml has it. Raises BundleError."""
+    """The toolchain's version in pyproject.toml. Raises BundleError."""
     project = repository / "pyproject.toml"
     found = re.search(r'^version = "([^"]+)"$', read(project).decode(), re.MULTILINE)
     if found is None:
@@ -74,7 +79,7 @@ def version(repository: Path) -> str:
 
 
 def read(path: Path, how: str = "") -> bytes:
-    """The content of `path`. Raises BundleError, which says by what command it is made."""
+    """The content of `path`. Raises BundleError, which names the command that makes the file."""
     try:
         return path.read_bytes()
     except OSError as error:

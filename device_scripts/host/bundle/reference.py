@@ -1,4 +1,5 @@
-"""The inputs that a model is tried with on the device, and what it has to give for them."""
+"""The inputs that a model is tried with on the device, and the logits that it has to give for
+them."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def make(
     Raises ShiftAddError.
     """
     network = _network(source, float_path, metadata, checkpoint)
-    # The same sums in the same order, however many cores there are.
+    # With one thread the sums are taken in the same order, however many cores there are.
     torch.set_num_threads(1)
     images = np.concatenate(
         [
@@ -55,7 +56,8 @@ def make(
     kinds = (("photograph", _PHOTOGRAPHS), ("noise", _RANDOM))
     names = [f"{kind} {i + 1}" for kind, count in kinds for i in range(count)]
     _, exact = Network(network, metadata.input_size).logits(images)
-    # In float32: what float64 has beyond is no more the same on every processor.
+    # They are stored in float32, since the further digits of float64 are not the same on every
+    # processor.
     logits = exact.astype(np.float32)
     int8_sha256, int8_logits = "", logits[:0]
     if int8_path is not None:

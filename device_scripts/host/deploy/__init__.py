@@ -1,1 +1,2 @@
-"""Has a bundle run on a Jetson, by ssh: copied, installed, built, checked, its reports fetched."""
+"""Runs a bundle on a Jetson through ssh: copies and installs it, builds, checks, and fetches the
+reports."""

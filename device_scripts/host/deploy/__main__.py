@@ -14,6 +14,7 @@ from device_scripts.host.bundle import archive
 from device_scripts.host.bundle.archive import Manifest
 from device_scripts.host.deploy.board import Board, Facts
 from device_scripts.host.deploy.connection import Connection, DeployError, last_line
+from device_scripts.host.deploy.device import device_problem
 from runtime.console.commandline import (
     BAD_INPUT,
     FINE,
@@ -25,8 +26,8 @@ from runtime.console.commandline import (
     show,
 )
 from runtime.core.errors import one_line
+from runtime.core.places import ROOT
 
-_REPOSITORY = Path(__file__).resolve().parents[3]
 _RUNS = 50
 _CHECK, _TIMES = "reports/check.json", "reports/benchmark"
 
@@ -34,8 +35,9 @@ _CHECK, _TIMES = "reports/check.json", "reports/benchmark"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code. Raises ShiftAddError."""
     options = _parser().parse_args(arguments)
-    if not options.device or options.device.startswith("-"):
-        raise DeployError(f"{options.device!r} is no board: user@host is expected")
+    problem = device_problem(options.device)
+    if problem is not None:
+        raise DeployError(problem)
     manifest = archive.verify(options.bundle)
     reports: Path = options.reports / re.sub(r"[^\w.-]", "_", options.device.rpartition("@")[2])
     reports.mkdir(parents=True, exist_ok=True)
@@ -78,7 +80,7 @@ def _parser() -> Parser:
         help="of the network in the benchmark (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--reports", type=Path, default=_REPOSITORY / "build" / "reports" / "deploy", metavar="DIR",
+        "--reports", type=Path, default=Path(ROOT) / "build" / "reports" / "deploy", metavar="DIR",
         help="where HOST/ with the logs and reports goes (default: build/reports/deploy)",
     )  # fmt: skip
     return parser

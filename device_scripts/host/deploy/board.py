@@ -1,4 +1,5 @@
-"""What is done on the board: a look around, a bundle's way onto it, its scripts, its reports."""
+"""What is done on the board: finding out what it has, copying a bundle, running its scripts,
+fetching its reports."""
 
 from __future__ import annotations
 
@@ -31,12 +32,12 @@ test -x "$p/usr/local/cuda/bin/nvcc" &&
   test -e "$p/usr/include/aarch64-linux-gnu/NvInferVersion.h" && echo gpu=yes || echo gpu=no
 """
 
-# What the board's own scripts made and another version of the bundle can go on with: PyCUDA alone
-# took it ten minutes. Engines and plugins are of their version.
+# These were made by the scripts on the board, and another version of the bundle can go on using
+# them: PyCUDA alone takes ten minutes to build. Engines and plugins belong to their version.
 _KEPT = "venv .installed build.swap reports"
 
-# Both, $1: the folder on the board, $2: the bundle's SHA-256, $3: the name of its folder.
-# An older version stands in `old` only while another takes its place.
+# The arguments of both scripts are $1, the folder on the board, $2, the bundle's SHA-256, and $3,
+# the name of its folder. An older version stands in `old` only while another takes its place.
 _KEEP = f"""
 keep() {{
   for made in {_KEPT}; do
@@ -63,7 +64,7 @@ cd "$3" 2>/dev/null && test "$(cat .bundle 2>/dev/null)" = "$2" &&
   sha256sum --quiet -c SHA256SUMS >/dev/null 2>&1 && echo present=yes || echo present=no
 """
 
-# Whatever is interrupted here is done again from the archive, which goes last.
+# Whatever is interrupted here is done again from the archive, which is therefore removed last.
 _UNPACK = f"""
 set -eu
 {_KEEP}
@@ -100,7 +101,7 @@ class Board:
         self._device = connection.device
 
     def look(self) -> Facts:
-        """Refuses what is no Jetson."""
+        """Finds out what the board has, and refuses one that is no Jetson."""
         found = _entries(self._connection.answer(_LOOK))
         machine, release = found.get("machine", ""), found.get("release", "")
         if machine != "aarch64" or not release:
@@ -114,13 +115,15 @@ class Board:
     def lock(self) -> None:
         """Keeps another deployment off the board, until the connection ends."""
         staging = shlex.quote(f"{self._folder}/{_STAGING}")
-        # Said here and not by the lock: a folder that cannot be made, and why.
+        # This reports a folder that cannot be made, with the reason, which taking the lock would
+        # not.
         self._connection.answer('mkdir -p "$1"', f"{self._folder}/{_STAGING}")
         if not self._connection.hold(f"exec 9> {staging}/lock && flock -w 5 9"):
             raise DeployError(f"{self._device}: another deployment is at work there; wait for it")
 
     def bring(self, bundle: Path, manifest: Manifest) -> bool:
-        """Has the bundle's files on the board, all or none; whether they were copied just now.
+        """Brings the bundle's files to the board, all or none; returns whether they were copied
+        just now.
 
         A copy that was cut off goes on where it ended.
         """
@@ -131,7 +134,8 @@ class Board:
             return False
         self._check_room(bundle, state)
         part = f"{self._folder}/{_STAGING}/{digest}.part"
-        # What is there of an earlier copy may be damaged: then once more, from the start.
+        # The beginning that an earlier copy left may be damaged; then all is copied again from the
+        # start.
         start = int(state.get("part", "0"))
         for offset in [start, 0] if 0 < start <= bundle.stat().st_size else [0]:
             self._copy(bundle, part, offset)
@@ -148,7 +152,8 @@ class Board:
         return self._connection.run(log, "bash", "-c", 'cd "$0" && exec "$@"', folder, *command)
 
     def forget(self, manifest: Manifest, *reports: str) -> None:
-        """Removes reports of an earlier run, which would else pass for those of this one."""
+        """Removes reports of an earlier run, which could otherwise be taken for those of this
+        one."""
         folder = f"{self._folder}/{manifest.folder}"
         self._connection.answer('cd "$1" && shift && rm -rf "$@"', folder, *reports)
 
@@ -200,7 +205,7 @@ class Board:
 
 
 def _unpack_reports(packed: IO[bytes], folder: Path) -> None:
-    """Files and folders only, and nothing outside of `folder`, whatever the board sends."""
+    """Unpacks files and folders only, and nothing outside of `folder`, whatever the board sends."""
     with tarfile.open(fileobj=packed, mode="r:gz") as archive:
         for member in archive:
             parts = PurePosixPath(member.name).parts

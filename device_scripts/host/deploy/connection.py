@@ -1,7 +1,7 @@
 """One ssh connection to a board: a single login for all commands, by OpenSSH's multiplexing.
 
-Without a terminal nothing is ever asked: BatchMode. A command on the board ends when this process
-does, so that two deployments never work there at the same time.
+Without a terminal ssh asks nothing (BatchMode). A command on the board ends when this process does,
+so that two deployments never work there at the same time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import IO
 from runtime.core.errors import ShiftAddError, one_line
 
 _READY = "shiftadd: ready"
-# Not from the environment of this process: the socket's path may have some 100 characters.
+# TMPDIR is not used here, since the path of a socket may have only some 100 characters.
 _SOCKETS = "/tmp"
 _LOST = 255  # ssh's own exit code, where the command has none
 _INTERRUPTED = 130
 _CHUNK = 1 << 16
 
-# Runs "$@" until it ends, or until the other side goes away, which closes standard input.
+# Runs "$@" until it ends, or until the other side disconnects, which closes standard input.
 _RUN = """
 exec 3<&0 2>&1
 setsid "$@" </dev/null & job=$!
@@ -85,7 +85,7 @@ class Connection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # The master is the first: it goes last.
+        # The master was opened first and is closed last.
         for process in reversed(self._held):
             assert process.stdin is not None
             assert process.stdout is not None
@@ -101,12 +101,13 @@ class Connection:
             self._folder.cleanup()
 
     def hold(self, command: str) -> bool:
-        """Whether `command` succeeds; files that it opened by exec stay open, and locked, until the
-        connection ends."""
+        """Runs `command` and returns whether it succeeded. Files that it opened with exec stay
+        open, and locked, until the connection ends."""
         return self._hold([], command, subprocess.DEVNULL)
 
     def answer(self, script: str, *arguments: str) -> str:
-        """What a bash script, with these arguments, prints. Raises DeployError where it fails."""
+        """What a bash script prints when it is run with these arguments. Raises DeployError where
+        it fails."""
         done = subprocess.run(
             self._ssh([], script, *arguments), stdin=subprocess.DEVNULL, capture_output=True
         )
@@ -123,7 +124,8 @@ class Connection:
             raise self._failed(done.returncode, done.stderr)
 
     def send(self, source: IO[bytes], advance: Callable[[int], object], script: str) -> None:
-        """Gives the rest of `source` to a bash script; `advance` is told of bytes that went out.
+        """Gives the rest of `source` to a bash script; `advance` is called with the number of bytes
+        that were sent.
 
         Raises DeployError where the script fails.
         """
@@ -148,9 +150,11 @@ class Connection:
                 raise self._failed(code, stderr.read())
 
     def run(self, log: Path, *command: str) -> int:
-        """Runs a command on the board; its exit code. What it says is shown, and kept in `log`.
+        """Runs a command on the board and returns its exit code. Its output is shown, and kept in
+        `log`.
 
-        On a terminal the command has one too, on which sudo can ask for a password.
+        Where this process has a terminal the command gets one too, on which sudo can ask for a
+        password.
 
         Raises DeployError where the connection is lost, KeyboardInterrupt where the command was
         interrupted.
@@ -162,7 +166,8 @@ class Connection:
         process = subprocess.Popen(arguments, stdin=stdin, stdout=subprocess.PIPE)
         with process, log.open("wb") as file:
             assert process.stdout is not None
-            # By chunks: a question for a password does not end its line.
+            # The output is read in chunks and not by lines, since a question for a password does
+            # not end its line.
             while chunk := os.read(process.stdout.fileno(), _CHUNK):
                 file.write(chunk)
                 file.flush()
@@ -183,7 +188,7 @@ class Connection:
         )  # fmt: skip
         self._held.append(process)
         assert process.stdout is not None
-        # Whatever a login prints before is passed over.
+        # Whatever the login prints before that is skipped.
         return any(line.decode("ascii", "replace").strip() == _READY for line in process.stdout)
 
     def _ssh(self, options: Sequence[str], script: str, *arguments: str) -> list[str]:
@@ -196,7 +201,8 @@ class Connection:
         text = stderr.decode("utf-8", "backslashreplace")
         if code == _LOST:
             return DeployError(f"{self.device}: the connection was lost: {last_line(text)}")
-        # The first: tar, for one, ends by saying that it fails because of what it said before.
+        # The first line is the one that counts: tar, for example, ends by saying that it fails
+        # because of earlier errors.
         why = one_line(text.strip().partition("\n")[0]) or f"exit code {code}"
         room = ": make room there, or name another disk with --folder"
         return DeployError(f"{self.device}: {why}{room if 'No space left' in why else ''}")
@@ -208,7 +214,7 @@ def last_line(text: str) -> str:
     return one_line(lines[-1]) if lines else ""
 
 
-# By what ssh says: what to do.
+# What to do, by what ssh says.
 _REMEDIES = {
     "Could not resolve hostname": "check the name, or give the board's address",
     "Connection refused": "the board is on, but no ssh server answers there; check the port",

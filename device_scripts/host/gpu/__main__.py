@@ -29,7 +29,8 @@ PEERS = {
     "ShiftConv fp16": "cuDNN fp16",
     "AdderConv fp16": "cuDNN fp16",
 }
-"""Whose time ours is compared with: cuDNN without tensor cores, and cuDNN in float16 with them."""
+"""The contestants that ours is compared with: cuDNN without tensor cores, and cuDNN in float16 with
+them."""
 PLAIN = "plain adder"
 
 
@@ -41,7 +42,8 @@ class Row:
     times: dict[str, Times]
 
     def cells(self) -> list[str]:
-        """The shape; G terms/s of every contestant with their spread; ratios of times."""
+        """The shape, the G terms/s of every contestant with their spread, and the ratios of the
+        times."""
         letters = [f"{name}: " for name, layer in NAMED.items() if layer == self.layer]
         rates = [
             f"{self.layer.terms / times.median / 1e9:.0f} ±{times.spread:.0%}"
@@ -93,7 +95,7 @@ def _parser() -> Parser:
 
 
 def contestants(library: GpuLibrary, layer: Layer) -> dict[str, Contestant]:
-    """Ours and cuDNN's of one layer, on fresh random numbers."""
+    """Our kernels and cuDNN's for one layer, on fresh random numbers."""
     rng = np.random.default_rng()
     x = rng.normal(size=(1, layer.channels, layer.height, layer.width)).astype(np.float32)
     shape = (layer.out_channels, layer.channels // layer.group, layer.kernel, layer.kernel)
@@ -129,7 +131,8 @@ def _convolution(layer: Layer, operator: str, half: bool) -> Convolution:
 
 
 def _cudnn(layer: Layer, x: Array, weight: Array, dtype: torch.dtype) -> Callable[[], object]:
-    """cuDNN's convolution itself: PyTorch's would take a kernel of its own for depthwise layers."""
+    """Calls cuDNN's convolution itself, since PyTorch has a kernel of its own for depthwise
+    layers."""
     x_, weight_ = (torch.from_numpy(array).to("cuda", dtype) for array in (x, weight))
     sizes = ([layer.kernel // 2] * 2, [layer.stride] * 2, [1, 1], layer.group)
 

@@ -24,7 +24,8 @@ cuda::Problem checked_problem(const ShiftaddCall& call) {
   return problem;
 }
 
-// What body(problem) answers; -1, with the reason in `error`, where it throws or the call is refused.
+// What body(problem) answers; -1, with the reason in `error`, where it throws or the call is
+// refused.
 template <typename Body>
 auto answer(const ShiftaddCall* call, char* error, size_t error_bytes, const Body& body)
     -> decltype(body(checked_problem(*call))) {
@@ -63,7 +64,7 @@ int shiftadd_convolve(const ShiftaddCall* call, char* error, size_t error_bytes)
 
 int shiftadd_plain_adder(const ShiftaddCall* call, char* error, size_t error_bytes) {
   return answer(call, error, error_bytes, [&](const cuda::Problem& problem) {
-    return succeeded(cuda::run_plain_adder(problem, tensors(*call),
-                                           static_cast<cudaStream_t>(call->stream)));
+    return succeeded(
+        cuda::run_plain_adder(problem, tensors(*call), static_cast<cudaStream_t>(call->stream)));
   });
 }

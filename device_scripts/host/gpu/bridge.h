@@ -1,5 +1,5 @@
-// The CUDA kernels as C functions, for Python's ctypes. A pointer may be of any memory that the kernels
-// can reach: a GPU's or, where they were built for the host, the host's.
+// The CUDA kernels as C functions, for Python's ctypes. A pointer may be of any memory that the
+// kernels can reach: a GPU's or, where they were built for the host, the host's.
 #ifndef SHIFTADD_DEVICE_SCRIPTS_GPU_BRIDGE_H_
 #define SHIFTADD_DEVICE_SCRIPTS_GPU_BRIDGE_H_
 
@@ -12,7 +12,7 @@ extern "C" {
 struct ShiftaddCall {
   int32_t adder;       // 0: ShiftConv, 1: AdderConv
   int32_t half;        // whether X and Y are float16
-  int32_t activation;  // none, relu, relu6, hardswish
+  int32_t activation;  // as shiftadd::Activation numbers them
   int32_t weight_bits;
   int64_t kernel_shape[2], strides[2], pads[4], dilations[2], group;
   int64_t x_shape[4], out_channels;
@@ -22,7 +22,8 @@ struct ShiftaddCall {
   int64_t multiprocessors;
 };
 
-// Bytes of workspace that the call needs; -1, with the reason in `error`, for a call that is refused.
+// Bytes of workspace that the call needs; -1, with the reason in `error`, for a call that is
+// refused.
 int64_t shiftadd_workspace_bytes(const ShiftaddCall* call, char* error, size_t error_bytes);
 
 // Enqueues the call on its stream; 0, or -1 with the reason in `error`.

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "bridge.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 
@@ -30,7 +30,8 @@ inline ConvAttributes attributes_of(const ShiftaddCall& call) {
   return a;
 }
 
-// Of W, for attributes that validate_attributes accepted. Throws ContractError where it is too large.
+// Of W, for attributes that validate_attributes accepted. Throws ContractError where it is too
+// large.
 inline std::vector<int64_t> weight_shape(const ShiftaddCall& call) {
   const ConvAttributes a = attributes_of(call);
   const int64_t channels = call.x_shape[1] / a.group;

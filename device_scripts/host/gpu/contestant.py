@@ -1,6 +1,7 @@
 """Work on the GPU as contestants of a race.
 
-Each is a CUDA graph of many launches, so that what the host takes to launch them is not measured.
+Each is a CUDA graph of many launches, so that the time that the host needs to launch them is not
+measured.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ class Contestant:
     """Work that is enqueued on PyTorch's current stream, as a graph that repeats it."""
 
     def __init__(self, enqueue: Callable[[], object]) -> None:
-        # The graph knows addresses only: the tensors there live as long as the work does.
+        # The graph only knows addresses, so the work is kept, and with it the tensors at these
+        # addresses.
         self._enqueue = enqueue
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -33,7 +35,7 @@ class Contestant:
         self.seconds()
 
     def seconds(self) -> float:
-        """Of one run, the mean of a turn."""
+        """The seconds of one run, as the mean of a turn."""
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         self._graph.replay()

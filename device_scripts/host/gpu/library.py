@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from export import operator_table
 from runtime.core.errors import ShiftAddError
+from runtime.core.places import ROOT
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(ROOT)
 KERNELS = REPOSITORY / "plugins" / "kernels" / "cuda"
 HERE = Path(__file__).resolve().parent
 SOURCES = [KERNELS / "convolution.cu", KERNELS / "plan.cu", HERE / "plain_adder.cu"]
 BRIDGE = HERE / "bridge.cpp"
 INCLUDES = [f"-I{folder}" for folder in (REPOSITORY / "plugins" / "include", KERNELS, HERE)]
-ACTIVATIONS = ("none", "relu", "relu6", "hardswish")
+ACTIVATIONS = tuple(operator_table.ACTIVATIONS)
 
 _ERROR_BYTES = 512
 
@@ -128,7 +130,7 @@ class Library:
 
 
 def build(capability: int) -> Path:
-    """Builds the library with nvcc, where a source is newer than it.
+    """Builds the library with nvcc where a source is newer than the library.
 
     Args:
         capability: of the GPU, 53 for 5.3.

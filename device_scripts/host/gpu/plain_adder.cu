@@ -1,7 +1,6 @@
-#include "plain_adder.h"
-
 #include "arithmetic.cuh"
 #include "launch.h"
+#include "plain_adder.h"
 #include "plan.h"
 
 namespace shiftadd {
@@ -44,10 +43,10 @@ cudaError_t run_plain_adder(const Problem& problem, const Tensors& tensors, cuda
   const Shape s = kernel_shape(problem);
   if (s.positions == 0) return cudaSuccess;
   const unsigned outputs = static_cast<unsigned>(s.out_channels) * s.positions;
-  const Epilogue epilogue = {tensors.scale, tensors.bias, static_cast<int>(problem.activation)};
+  const Epilogue epilogue = {tensors.scale, tensors.bias, problem.activation};
   return launch(plain_adder, (outputs - 1) / kThreads + 1, kThreads, stream, s,
-                static_cast<const float*>(tensors.x), static_cast<const float*>(tensors.w), epilogue,
-                static_cast<float*>(tensors.y));
+                static_cast<const float*>(tensors.x), static_cast<const float*>(tensors.w),
+                epilogue, static_cast<float*>(tensors.y));
 }
 
 }  // namespace cuda

@@ -1,5 +1,5 @@
-// The yardstick of the adder benchmark: one thread an output, nothing shared, as in the CUDA kernels that
-// adder networks were published with (AdderNet, arXiv 1912.13200, and its successors).
+// The yardstick of the adder benchmark: one thread an output, nothing shared, as in the CUDA
+// kernels that adder networks were published with (AdderNet, arXiv 1912.13200, and its successors).
 #ifndef SHIFTADD_DEVICE_SCRIPTS_GPU_PLAIN_ADDER_H_
 #define SHIFTADD_DEVICE_SCRIPTS_GPU_PLAIN_ADDER_H_
 

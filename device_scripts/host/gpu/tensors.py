@@ -61,7 +61,7 @@ class PreparedConvolution:
         self.library.run(self.convolution, self._pointers(y))
 
     def run_plain_adder(self, y: Tensor) -> None:
-        """The same by the plain kernel: float32 AdderConv only."""
+        """Does the same with the plain kernel, which only has AdderConv in float32."""
         self.library.run_plain_adder(self.convolution, replace(self._pointers(y), workspace=0))
 
     def _pointers(self, y: Tensor) -> Pointers:
@@ -77,5 +77,5 @@ class PreparedConvolution:
 
 
 def _on_gpu(array: Array) -> Tensor:
-    # A tensor keeps the order of the array's memory, of which the kernels take one alone.
+    # A tensor would keep the order of the array's memory, and the kernels accept only one order.
     return torch.from_numpy(np.ascontiguousarray(array)).cuda()

@@ -1,4 +1,4 @@
-// The contract of QLinearAdd: the sum of two tensors of codes, the same bytes on every processor.
+// The contract of QLinearAdd, the sum of two tensors of codes (docs/operators.md, section 6).
 #ifndef SHIFTADD_ADDITION_H_
 #define SHIFTADD_ADDITION_H_
 
@@ -8,23 +8,20 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/checks.h"
+#include "shiftadd/operators.h"
 
 namespace shiftadd {
 
-constexpr char kQLinearAdd[] = "QLinearAdd";
-
-// Its inputs; all of them are always present. It has no attributes.
-enum AdditionInputIndex : size_t {
-  kAdditionInputA = 0,
-  kAdditionInputAScale,
-  kAdditionInputAZeroPoint,
-  kAdditionInputB,
-  kAdditionInputBScale,
-  kAdditionInputBZeroPoint,
-  kAdditionInputYScale,
-  kAdditionInputYZeroPoint
-};
+// Where QLinearAdd has its inputs.
+constexpr size_t kAdditionInputA = input_index(OperatorKind::kQLinearAdd, "A");
+constexpr size_t kAdditionInputAScale = input_index(OperatorKind::kQLinearAdd, "a_scale");
+constexpr size_t kAdditionInputAZeroPoint = input_index(OperatorKind::kQLinearAdd, "a_zero_point");
+constexpr size_t kAdditionInputB = input_index(OperatorKind::kQLinearAdd, "B");
+constexpr size_t kAdditionInputBScale = input_index(OperatorKind::kQLinearAdd, "b_scale");
+constexpr size_t kAdditionInputBZeroPoint = input_index(OperatorKind::kQLinearAdd, "b_zero_point");
+constexpr size_t kAdditionInputYScale = input_index(OperatorKind::kQLinearAdd, "y_scale");
+constexpr size_t kAdditionInputYZeroPoint = input_index(OperatorKind::kQLinearAdd, "y_zero_point");
 
 // A code q of A stands for a_scale * (q - a_zero_point), and so on.
 struct AdditionQuantization {
@@ -58,7 +55,8 @@ inline void validate_addition(const std::string& node, const AdditionQuantizatio
   validate_scale(node, "y_scale", y_scale);
   for (const float scale : {quantization.a_scale, quantization.b_scale}) {
     if (!std::isfinite(addition_multiplier(scale, y_scale))) {
-      throw ContractError(node, "y_scale", "a number by which " + detail::text(scale) + " can be divided",
+      throw ContractError(node, "y_scale",
+                          "a number by which " + detail::text(scale) + " can be divided",
                           detail::text(y_scale));
     }
   }

@@ -1,9 +1,12 @@
-// What one term of a sum is, how its weight is stored, and what is made of a sum: the device side of
-// the operator contract. Includes nothing but CUDA's half type, so that NVRTC takes it too.
+// What one term of a sum is, how its weight is stored, and what is made of a sum: the device side
+// of the operator contract. It includes CUDA's half type and a header without includes, so that
+// NVRTC takes it, too.
 #ifndef SHIFTADD_KERNELS_CUDA_ARITHMETIC_CUH_
 #define SHIFTADD_KERNELS_CUDA_ARITHMETIC_CUH_
 
 #include <cuda_fp16.h>
+
+#include "shiftadd/activations.h"
 
 namespace shiftadd {
 namespace cuda {
@@ -20,8 +23,8 @@ __device__ inline float to_float(__half value) { return __half2float(value); }
 __device__ inline void store(float* to, float value) { *to = value; }
 __device__ inline void store(__half* to, float value) { *to = __float2half_rn(value); }
 
-// An operation reads W as rows of 32-bit words: kWordTerms weights a word, lowest bits first. A word
-// of 0 holds weights of 0, which add nothing to a sum where x is 0.
+// An operation reads W as rows of 32-bit words: kWordTerms weights a word, lowest bits first. A
+// word of 0 holds weights of 0, which add nothing to a sum where x is 0.
 
 template <int kBits>
 struct Shift {
@@ -47,24 +50,25 @@ struct Adder {
   static __device__ float finish(float sum) { return -sum; }
 };
 
-// The contract's activations, in the order of shiftadd::Activation.
-enum ActivationCode { kNoActivation, kRelu, kRelu6, kHardswish };
-
 // NaN stays NaN, as in PyTorch.
-__device__ inline float activate(float v, int activation) {
-  if (activation == kNoActivation) return v;
-  if (activation == kHardswish) {
-    return v * (fminf(fmaxf(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f));
+__device__ inline float activate(float v, Activation activation) {
+  switch (activation) {
+    case Activation::kNone: return v;
+    case Activation::kRelu: return v < 0.0f ? 0.0f : v;
+    case Activation::kRelu6: {
+      const float positive = v < 0.0f ? 0.0f : v;
+      return positive > 6.0f ? 6.0f : positive;
+    }
+    case Activation::kHardswish: return v * (fminf(fmaxf(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f));
   }
-  v = v < 0.0f ? 0.0f : v;
-  return activation == kRelu6 && v > 6.0f ? 6.0f : v;
+  return v;
 }
 
 // What turns channel m's sum into an output: act(scale[m] * sum + bias[m]).
 struct Epilogue {
   const float* scale;
   const float* bias;
-  int activation;
+  Activation activation;
 };
 
 __device__ inline float apply(const Epilogue& epilogue, int channel, float sum) {

@@ -1,5 +1,4 @@
 #include "convolution.h"
-
 #include "dense.cuh"
 #include "dense_half.cuh"
 #include "depthwise.cuh"
@@ -10,12 +9,6 @@
 namespace shiftadd {
 namespace cuda {
 namespace {
-
-static_assert(static_cast<int>(Activation::kNone) == kNoActivation &&
-                  static_cast<int>(Activation::kRelu) == kRelu &&
-                  static_cast<int>(Activation::kRelu6) == kRelu6 &&
-                  static_cast<int>(Activation::kHardswish) == kHardswish,
-              "the kernels number the activations as the contract does");
 
 // One call of `run`, with its pointers typed.
 template <typename Element>
@@ -46,7 +39,7 @@ struct DenseKernels {
   }
 };
 
-// By half2 products, but for the lowest tile: what they spare there is less than what they cost.
+// The kernels with half2 products, except for the lowest tile, where they cost more than they save.
 template <typename Walk>
 struct DenseKernels<Shift<4>, __half, Walk> {
   static DenseKernel<__half> of(int thread_rows) {
@@ -75,7 +68,7 @@ cudaError_t run_depthwise(const Call<Element>& c) {
   const Shape& s = c.shape;
   const bool square = s.kernel_height == s.kernel_width && s.stride_height == s.stride_width &&
                       s.dilation_height == 1 && s.dilation_width == 1;
-  // As two digits, so that no other kernel and stride are taken for these.
+  // Kernel and stride are read as two digits, so that every pair has a number of its own.
   const bool small = s.kernel_height <= 5 && s.stride_height <= 2;
   const int variant = square && small ? 10 * s.kernel_height + s.stride_height : 0;
   const auto kernel = variant == 31   ? depthwise_square<Operation, Element, 3, 1>
@@ -108,7 +101,7 @@ cudaError_t run_typed(const Problem& problem, const Tensors& tensors, int multip
                               make_plan(problem, multiprocessors),
                               static_cast<const Element*>(tensors.x),
                               static_cast<const unsigned*>(tensors.w),
-                              {tensors.scale, tensors.bias, static_cast<int>(problem.activation)},
+                              {tensors.scale, tensors.bias, problem.activation},
                               static_cast<float*>(workspace),
                               static_cast<Element*>(tensors.y),
                               stream};
@@ -126,8 +119,8 @@ cudaError_t multiprocessors(int* count) noexcept {
   return cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device);
 }
 
-cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors, void* workspace,
-                cudaStream_t stream) noexcept {
+cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors,
+                void* workspace, cudaStream_t stream) noexcept {
   return problem.type == DataType::kHalf
              ? run_typed<__half>(problem, tensors, multiprocessors, workspace, stream)
              : run_typed<float>(problem, tensors, multiprocessors, workspace, stream);

@@ -9,12 +9,13 @@
 #include <cstdint>
 #include <string>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace cuda {
 
-// Of X and Y. Sums are always accumulated in float32; W, scale and bias have the types of the contract.
+// The type of X and Y. Sums are always accumulated in float32; W, scale and bias have the types of
+// docs/operators.md, sections 2 and 3.
 enum class DataType { kFloat, kHalf };
 
 // One convolution with everything that decides how it runs.
@@ -26,8 +27,8 @@ struct Problem {
   ConvGeometry geometry;
 };
 
-// Device pointers to dense arrays: x [N, C, H, W] and y [N, M, OH, OW] of the problem's type; w as in
-// the contract, int32 or float; scale and bias float [M].
+// Device pointers to dense arrays: x [N, C, H, W] and y [N, M, OH, OW] of the problem's type; w as
+// in the contract, int32 or float; scale and bias float [M].
 struct Tensors {
   const void* x;
   const void* w;
@@ -46,10 +47,10 @@ cudaError_t multiprocessors(int* count) noexcept;
 // many channels and no larger a batch, height and width.
 size_t workspace_bytes(const Problem& problem, int multiprocessors) noexcept;
 
-// Enqueues the problem, which passed validate_limits, on the stream. The workspace is device memory of
-// workspace_bytes(problem, multiprocessors) or more. Answers the first error.
-cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors, void* workspace,
-                cudaStream_t stream) noexcept;
+// Enqueues the problem, which passed validate_limits, on the stream. The workspace is device memory
+// of workspace_bytes(problem, multiprocessors) or more. Answers the first error.
+cudaError_t run(const Problem& problem, const Tensors& tensors, int multiprocessors,
+                void* workspace, cudaStream_t stream) noexcept;
 
 }  // namespace cuda
 }  // namespace shiftadd

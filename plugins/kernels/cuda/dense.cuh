@@ -38,8 +38,8 @@ class DenseSlice {
   float x_[kDenseSlice];
 };
 
-// Blocks: tiles of positions x tiles of rows x groups x splits. Walk: TapWalk, or ChannelWalk for a 1x1
-// kernel.
+// Blocks: tiles of positions x tiles of rows x groups x splits. Walk: TapWalk, or ChannelWalk for a
+// 1x1 kernel.
 template <typename Operation, typename Element, typename Walk, int kRows>
 __global__ void __launch_bounds__(kDenseThreads)
     dense(Shape s, Splits splits, const Element* __restrict__ x, const unsigned* __restrict__ w,

@@ -1,11 +1,12 @@
-// The dense (and grouped) ShiftConv of 4-bit codes with X and Y in float16, by half2 products: twice
-// float32's rate on the GPUs that have half arithmetic.
+// The dense (and grouped) ShiftConv of 4-bit codes with X and Y in float16, by half2 products:
+// twice float32's rate on the GPUs that have half arithmetic.
 //
-// Where it is safe: a weight is taken as the integer 64 * w, of at most 64, so that a product is exact
-// but for overflow and nothing is lost among the subnormal numbers. A slice of 16 terms is summed in
-// float16 and then added to float32 sums. With |x| <= 63 the partial sums stay within 16 * 63 * 64 = 64512
-// (all multiples of 63 * 64 up to it are float16 numbers, so that no rounding passes them), and float16
-// goes to 65504; a slice with any larger x, or one that is not finite, is summed in float32 by its block.
+// When this is safe: a weight is taken as the integer 64 * w, at most 64, so that a product is
+// exact unless it overflows, and no subnormal number loses digits. A slice of 16 terms is summed in
+// float16 and then added to float32 sums. With |x| <= 63 the partial sums stay within 16 * 63 * 64
+// = 64512, below float16's largest number, 65504; rounding never carries them past that bound,
+// because every multiple of 63 * 64 up to it is a float16 number. If a slice holds a larger x, or
+// one that is not finite, its block sums it in float32.
 #ifndef SHIFTADD_KERNELS_CUDA_DENSE_HALF_CUH_
 #define SHIFTADD_KERNELS_CUDA_DENSE_HALF_CUH_
 
@@ -19,8 +20,8 @@ constexpr int kHalfSlice = 16;
 constexpr unsigned short kLargestSafeCode = 0x53e0;
 constexpr float kWeightUnit = 1.0f / 64.0f;
 
-// Four 4-bit codes, the lowest 16 bits of `codes`, as the high bytes of halves of 64 * w; their low bytes
-// are 0. Selects from a table of the bytes for k = 0 to 7 and one of the signs.
+// Four 4-bit codes, the lowest 16 bits of `codes`, as the high bytes of halves of 64 * w; their low
+// bytes are 0. Selects from a table of the bytes for k = 0 to 7 and one of the signs.
 __device__ inline unsigned half_high_bytes(unsigned codes) {
   return __byte_perm(0x4c505400u, 0x3c404448u, codes & 0x7777u) |
          __byte_perm(0x8000u, 0u, codes >> 3 & 0x1111u);
@@ -122,13 +123,12 @@ __device__ void add_slice_in_float(const WRun (&w_lines)[kHalfSlice][kWRuns],
   }
 }
 
-// Blocks: tiles of positions x tiles of rows x groups x splits. Walk: TapWalk, or ChannelWalk for a 1x1
-// kernel.
+// Blocks: tiles of positions x tiles of rows x groups x splits. Walk: TapWalk, or ChannelWalk for a
+// 1x1 kernel.
 template <typename Walk, int kRows>
 __global__ void __launch_bounds__(kDenseThreads)
-    dense_half(Shape s, Splits splits, const __half* __restrict__ x,
-               const unsigned* __restrict__ w, Epilogue epilogue, float* __restrict__ partial,
-               __half* __restrict__ y) {
+    dense_half(Shape s, Splits splits, const __half* __restrict__ x, const unsigned* __restrict__ w,
+               Epilogue epilogue, float* __restrict__ partial, __half* __restrict__ y) {
   constexpr int kTileRows = dense_rows(kRows);
   using XRun = Vector<__half2, 2>;
   using WRun = Vector<__half2, Runs<kRows>::kRun>;

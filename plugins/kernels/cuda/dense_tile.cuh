@@ -1,9 +1,10 @@
 // What the two dense kernels share: a convolution as a product of matrices, W [rows, terms] by the
 // patches of X [terms, positions], cut into tiles of which a block computes one.
 //
-// A block has 8 x 8 threads, each of which sums kRows x 8 outputs: 8 * kRows rows of W, 64 positions.
-// Terms come in slices through two buffers in shared memory, of which one is filled with the next
-// slice while the other is summed. Thread t loads the slice's terms of position t and of row t.
+// A block has 8 x 8 threads, each of which sums kRows x 8 outputs: 8 * kRows rows of W, 64
+// positions. Terms come in slices through two buffers in shared memory, of which one is filled with
+// the next slice while the other is summed. Thread t loads the slice's terms of position t and of
+// row t.
 #ifndef SHIFTADD_KERNELS_CUDA_DENSE_TILE_CUH_
 #define SHIFTADD_KERNELS_CUDA_DENSE_TILE_CUH_
 
@@ -69,8 +70,8 @@ __device__ inline void read_runs(const Vector<T, kRun>* line, int thread, T (&va
   }
 }
 
-// The 32-bit words of one row of W that a slice of kTerms terms takes; 0 behind the row's end, and
-// all of them of a row that the tile has beyond the group's.
+// The 32-bit words of one row of W that hold a slice of kTerms terms. Words behind the row's end
+// are 0, and so are all words of a row that is beyond the group's last.
 template <typename Operation, int kTerms>
 class SliceWords {
  public:
@@ -99,8 +100,8 @@ __device__ inline const unsigned* weight_row(const Shape& s, const TileIndex& ti
   return w + static_cast<unsigned>(tile.group * s.group_rows + row) * s.row_words;
 }
 
-// Writes a thread's sums: outputs, or with `partial` [splits, M, positions] what combine_splits adds.
-// Positions are divided, and a row's scale and bias read, once.
+// Writes a thread's sums: outputs, or with `partial` [splits, M, positions] what combine_splits
+// adds. Positions are divided, and a row's scale and bias read, once.
 template <typename Operation, typename Element, int kRows>
 __device__ void write_sums(const Shape& s, const TileIndex& tile, const Splits& splits,
                            const float (&sums)[kRows][8], const Epilogue& epilogue, float* partial,

@@ -81,8 +81,8 @@ __global__ void __launch_bounds__(kDepthwiseThreads)
   const unsigned* words = w + static_cast<unsigned>(strip.channel) * s.row_words;
 #pragma unroll
   for (int tap = 0; tap < kKernel * kKernel; ++tap) {
-    weights[tap] = Operation::weight(words[tap / Operation::kWordTerms],
-                                     tap % Operation::kWordTerms);
+    weights[tap] =
+        Operation::weight(words[tap / Operation::kWordTerms], tap % Operation::kWordTerms);
   }
   const int top = strip.row * kStride - s.pad_top;
   const int left = strip.column * kStride - s.pad_left;
@@ -123,8 +123,8 @@ __global__ void __launch_bounds__(kDepthwiseThreads)
   int tap = 0;
   for (int row = 0; row < s.kernel_height; ++row) {
     for (int column = 0; column < s.kernel_width; ++column, ++tap) {
-      const float weight = Operation::weight(words[tap / Operation::kWordTerms],
-                                             tap % Operation::kWordTerms);
+      const float weight =
+          Operation::weight(words[tap / Operation::kWordTerms], tap % Operation::kWordTerms);
 #pragma unroll
       for (int i = 0; i < kStrip; ++i) {
         const float value = plane.at(top + i * s.stride_height + row * s.dilation_height,

@@ -1,5 +1,5 @@
-// The convolution of few output positions, such as a classifier's: its time is that of reading W, so a
-// row of W is read once, by neighbouring threads, and each of them sums a part of the terms.
+// The convolution of few output positions, such as a classifier's: its time is that of reading W,
+// so a row of W is read once, by neighbouring threads, and each of them sums a part of the terms.
 #ifndef SHIFTADD_KERNELS_CUDA_FEW_POSITIONS_CUH_
 #define SHIFTADD_KERNELS_CUDA_FEW_POSITIONS_CUH_
 
@@ -9,7 +9,7 @@
 namespace shiftadd {
 namespace cuda {
 
-// From how many positions on a tile of the dense kernel is the faster way.
+// With more positions than this the dense kernel is faster.
 constexpr int kFewPositions = 4;
 constexpr int kLanes = 32;    // threads that share a row of W
 constexpr int kLaneRows = 4;  // rows of W a block
@@ -38,7 +38,7 @@ __device__ void sum_lane(const Shape& s, int channel, int lane, const Element* x
 
 // Blocks: groups of kLaneRows output channels. Walk: TapWalk, or ChannelWalk for a 1x1 kernel.
 template <typename Operation, typename Element, typename Walk>
-__global__ void __launch_bounds__(kLanes * kLaneRows)
+__global__ void __launch_bounds__(kLanes* kLaneRows)
     few_positions(Shape s, const Element* __restrict__ x, const unsigned* __restrict__ w,
                   Epilogue epilogue, Element* __restrict__ y) {
   __shared__ float parts[kLaneRows][kFewPositions][kLanes];

@@ -1,22 +1,24 @@
-#include "plan.h"
-
 #include <algorithm>
 
 #include "depthwise.cuh"
 #include "few_positions.cuh"
+#include "plan.h"
 
 namespace shiftadd {
 namespace cuda {
 namespace {
 
-// So many blocks keep a multiprocessor busy: what a tile's registers let it hold.
+// This many blocks keep a multiprocessor busy; the registers of a tile let it hold no more.
 constexpr int64_t kBlocksPerMultiprocessor = 8;
-// A multiple of every kernel's slice. Below it a part is not worth the adding of the parts, ...
+// The fewest terms of a part, a multiple of every kernel's slice: adding up smaller parts would
+// cost more than they save.
 constexpr int64_t kFewestSplitTerms = 128;
-// ... and above it a sum in float32, one term after the other, comes near the contract's tolerance.
+// The most terms of a part: a longer float32 sum, taken one term after the other, would come near
+// the tolerance of docs/operators.md, section 9.
 constexpr int64_t kMostSplitTerms = 2048;
 constexpr int64_t kLargestExtent = int64_t{1} << 28;
-// Of what is counted by an int, with room for the last tile's or slice's rest.
+// The largest count that a kernel holds in an int; it leaves room for the unused rest of the last
+// tile or slice.
 constexpr int64_t kLargestCount = (int64_t{1} << 31) - 1024;
 
 int64_t divide_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
@@ -36,7 +38,8 @@ int tile_rows(const ConvGeometry& g) {
     const auto computed = [&](int rows) {
       return divide_up(g.group_out_channels, dense_rows(rows)) * dense_rows(rows);
     };
-    // A shorter tile reads more for each term: it is taken where it spares a quarter.
+    // A shorter tile reads more for each term, so it is chosen only where it saves a quarter of the
+    // rows.
     if (4 * computed(thread_rows) <= 3 * computed(best)) best = thread_rows;
   }
   return best;
@@ -83,7 +86,7 @@ Shape kernel_shape(const Problem& problem) {
   s.kernel_height = as_int(g.kernel_height);
   s.kernel_width = as_int(g.kernel_width);
   s.taps = s.kernel_height * s.kernel_width;
-  // Where there is but one, its distance to the next is not used, and may be anything.
+  // If there is only one, its distance to the next is never used and may be anything.
   s.stride_height = g.out_height == 1 ? 1 : as_int(g.stride_height);
   s.stride_width = g.out_width == 1 ? 1 : as_int(g.stride_width);
   s.dilation_height = g.kernel_height == 1 ? 1 : as_int(g.dilation_height);
@@ -95,7 +98,7 @@ Shape kernel_shape(const Problem& problem) {
   s.positions = as_int(positions(g));
   s.row_span = s.kernel_width * s.dilation_width;
   s.column_span = s.kernel_height * s.dilation_height;
-  // Modulo 2^32, as the indices that they are added to.
+  // These are taken modulo 2^32, like the indices that they are added to.
   const unsigned to_first_column = static_cast<unsigned>((s.kernel_width - 1) * s.dilation_width);
   const unsigned to_first_row = static_cast<unsigned>((s.kernel_height - 1) * s.dilation_height);
   const unsigned width = static_cast<unsigned>(s.width);
@@ -124,8 +127,8 @@ Plan make_plan(const Problem& problem, int multiprocessors) {
 
 size_t workspace_bytes(const Problem& problem, int multiprocessors) noexcept {
   const ConvGeometry& g = problem.geometry;
-  // Smaller problems of the same weights may run in more parts: no more of them, though, than fill the
-  // device, so that their partial sums stay below those of that many tiles.
+  // A smaller problem with the same weights may run in more parts, but never in more than fill the
+  // device. So its partial sums take no more memory than those of that many tiles.
   const int64_t across = tiles_across(g, tile_rows(g));
   const int64_t filling =
       divide_up(kBlocksPerMultiprocessor * multiprocessors, across) * kDensePositions;
@@ -157,7 +160,7 @@ void validate_limits(const std::string& node, const Problem& problem) {
           reach(g.out_height, g.stride_height, g.kernel_height, g.dilation_height), kLargestExtent);
   require("width of X with its padding",
           reach(g.out_width, g.stride_width, g.kernel_width, g.dilation_width), kLargestExtent);
-  // An empty batch has planes nevertheless.
+  // This also holds for an empty batch, whose images have planes nevertheless.
   const int64_t batch = std::max<int64_t>(g.batch, 1);
   count("elements of X", {batch, g.channels, g.height, g.width});
   count("channels of the batch", {batch, g.channels});

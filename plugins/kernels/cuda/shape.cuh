@@ -18,9 +18,9 @@ struct Shape {
   int row_words;  // 32-bit words of one row of W
   int positions;  // batch * out_height * out_width
 
-  // For walking through a window: what its rows and columns span, from the first element of one to that
-  // of the next, and the way in X from the last element of a row to the next row's first, and from a
-  // channel's last to the next channel's first.
+  // Steps for walking through a window. The spans are the distances that the columns of a row and
+  // the rows of a channel cover; the steps lead in X from the last element of a row to the first of
+  // the next row, and from the last element of a channel to the first of the next channel.
   int row_span, column_span;
   unsigned row_step, channel_step;
 };
@@ -30,32 +30,32 @@ struct Window {
   int top, left;
   unsigned base;  // index in X of the window's first element; wraps where that lies in the padding
 
-  // Of a position that there is not, the window lies in the padding entirely.
+  // A position beyond the last has a window that lies wholly in the padding.
   __device__ Window(const Shape& s, int group, int position) {
     const int plane = s.out_height * s.out_width;
     const int image = position / plane;
     top = position % plane / s.out_width * s.stride_height - s.pad_top;
     left = position % s.out_width * s.stride_width - s.pad_left;
-    const unsigned first_plane = static_cast<unsigned>(image) * s.channels +
-                                 static_cast<unsigned>(group) * s.group_channels;
+    const unsigned first_plane =
+        static_cast<unsigned>(image) * s.channels + static_cast<unsigned>(group) * s.group_channels;
     base = (first_plane * s.height + static_cast<unsigned>(top)) * s.width + left;
     if (position >= s.positions) top = kFarAbove;
   }
 
-  // Whether the element so far below and right of the window's first lies in the image. (With `&`: a
-  // branch for each term would keep the loads from being under way at the same time.)
+  // Whether the element so far below and right of the window's first lies in the image. (With `&`:
+  // a branch for each term would keep the loads from being under way at the same time.)
   __device__ bool inside(const Shape& s, int below, int right) const {
     return (static_cast<unsigned>(top + below) < static_cast<unsigned>(s.height)) &
            (static_cast<unsigned>(left + right) < static_cast<unsigned>(s.width));
   }
 
  private:
-  // Further than any window reaches: plan.cu's largest extent is 2^28.
+  // No window reaches this far, because the largest extent is 2^28 (plan.cu).
   static constexpr int kFarAbove = -(1 << 30);
 };
 
-// The terms of a sum one after the other, in the order (channel, row, column) of W: how far each lies
-// from the window's first element.
+// The terms of a sum one after the other, in the order (channel, row, column) of W: how far each
+// lies from the window's first element.
 class TapWalk {
  public:
   __device__ TapWalk(const Shape& s, const Window&, int term)

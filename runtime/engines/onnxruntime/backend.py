@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import sys
 from typing import Any, Optional
 
@@ -15,6 +14,7 @@ from runtime.core.errors import ModelError, one_line
 from runtime.core.metadata import Metadata, parse
 from runtime.core.onnx_header import read_metadata
 from runtime.core.session import INPUT, OUTPUT, Session
+from runtime.engines.onnxruntime.errors import explain
 from runtime.engines.onnxruntime.native_stderr import NativeStderr
 
 try:
@@ -41,7 +41,7 @@ class OnnxRuntimeSession(Session):
         try:
             outputs = self._session.run([OUTPUT], {INPUT: images}, self._options)
         except Exception as error:
-            raise ModelError(_explain(error)) from error
+            raise ModelError(explain(error)) from error
         return np.asarray(outputs[0])
 
 
@@ -73,13 +73,15 @@ def _start(path: str, metadata: Metadata, options: Any) -> OnnxRuntimeSession:
 
 
 def _library_prints() -> bool:
-    """Whether the operator library prints a refusal before it throws it: below ONNX Runtime 1.17 it
-    has nothing but exceptions, whose text a build on another C++ library loses."""
+    """Whether the operator library prints a refusal before it throws it. Below ONNX Runtime 1.17 it
+    can only throw exceptions, whose text gets lost where the two were built with different C++
+    libraries."""
     return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < (1, 17)
 
 
 def _start_without_prints(path: str, metadata: Metadata, options: Any) -> OnnxRuntimeSession:
-    """As `_start`, with what is printed meanwhile made part of the error, unless it is already."""
+    """Does what `_start` does, and adds to an error whatever was printed meanwhile and is not in it
+    yet."""
     printed = NativeStderr()
     try:
         with printed:
@@ -98,8 +100,8 @@ def _options(metadata: Metadata, library: Optional[str], threads: Optional[int])
     options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
-        # Below ONNX Runtime 1.17 the library's own threads run its nodes: as many of them as this
-        # says when the session is made.
+        # Below ONNX Runtime 1.17 the library runs its nodes on threads of its own, and reads their
+        # number from this variable when the session is made.
         os.environ["SHIFTADD_NUM_THREADS"] = str(threads)
     if metadata.operators or library is not None:
         _register(options, metadata, operator_library.find(library))
@@ -108,7 +110,7 @@ def _options(metadata: Metadata, library: Optional[str], threads: Optional[int])
 
 def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
     if found is None:
-        # A portable file brings function bodies for its operators.
+        # A portable file needs no library: it brings function bodies for its operators.
         if metadata.target == "portable":
             return
         raise ModelError(
@@ -123,19 +125,19 @@ def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
         options.register_custom_ops_library(found)
     except Exception as error:
         raise ModelError(
-            "cannot load the operator library {}: {}".format(found, _explain(error))
+            "cannot load the operator library {}: {}".format(found, explain(error))
         ) from error
 
 
 def _create(path: str, options: Any) -> Any:
     try:
-        # On an error it prints that it falls back from the CPU to the CPU.
+        # On an error ONNX Runtime prints that it falls back from the CPU to the CPU.
         with contextlib.redirect_stdout(io.StringIO()):
             session = onnxruntime.InferenceSession(
                 path, sess_options=options, providers=["CPUExecutionProvider"]
             )
     except Exception as error:
-        raise ModelError(_explain(error)) from error
+        raise ModelError(explain(error)) from error
     session.disable_fallback()
     inputs = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
@@ -146,14 +148,3 @@ def _create(path: str, options: Any) -> Any:
             )
         )
     return session
-
-
-def _explain(error: BaseException) -> str:
-    """ONNX Runtime's text in one line, without its "[ONNXRuntimeError] : 1 : FAIL :"."""
-    if isinstance(error, UnicodeDecodeError):
-        # The binding could not hand over the text, which quotes a damaged file.
-        text = one_line(error.object.decode("utf-8", "backslashreplace"))
-    else:
-        text = one_line(error)
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    return text or "ONNX Runtime refuses it without a word: {}".format(type(error).__name__)

@@ -6,10 +6,10 @@ import tempfile
 
 
 class NativeStderr:
-    """`with NativeStderr() as printed:` - afterwards `printed.text` is what was written meanwhile
-    to file descriptor 2, by any thread; nothing of it reached the terminal.
+    """`with NativeStderr() as printed:` - afterwards `printed.text` holds what any thread wrote to
+    file descriptor 2 meanwhile; none of it reached the terminal.
 
-    Files, not pipes: nobody reads while native code runs, and a full pipe would block it.
+    It uses a file and no pipe: nobody reads while native code runs, and a full pipe would block it.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ VERSION_10 = _NUMBERS >= (10, 0)
 __all__ = ["LOGGER", "NAMED_TENSORS", "VERSION", "VERSION_10", "failure", "load_plugins", "trt"]
 
 _PLUGIN_VERSION = "1"
-# As many as a line can hold; the build's log has all of them.
+# The most errors that a message quotes, so that it fits a line; the build's log has all of them.
 _SHOWN = 3
 
 
@@ -42,7 +42,7 @@ class Logger(ILogger):  # type: ignore[misc]  # its class is unknown where Tenso
         self._lock = threading.Lock()
 
     def log(self, severity: Any, msg: str) -> None:
-        """Called by TensorRT, from whatever thread."""
+        """Takes a message. TensorRT calls it, from any of its threads."""
         with self._lock:
             if severity in (ILogger.INTERNAL_ERROR, ILogger.ERROR):
                 self._errors.append(one_line(msg))
@@ -52,12 +52,13 @@ class Logger(ILogger):  # type: ignore[misc]  # its class is unknown where Tenso
 
     @contextlib.contextmanager
     def writing(self, file: BinaryIO) -> Iterator[None]:
-        """Has every message, of whatever severity, written to `file` as well."""
+        """Within the block every message, of whatever severity, is also written to `file`."""
         self._set_file(file)
         try:
             yield
         finally:
-            # A build that was interrupted goes on talking.
+            # An interrupted build goes on logging, and must not write to a file that is closed by
+            # then.
             self._set_file(None)
 
     def _set_file(self, file: Optional[BinaryIO]) -> None:
@@ -71,14 +72,15 @@ class Logger(ILogger):  # type: ignore[misc]  # its class is unknown where Tenso
         return list(dict.fromkeys(errors))
 
 
-# One for the process: TensorRT keeps the first logger that it is given for what is of no object,
-# its plugin registry above all.
+# The process has one logger: TensorRT keeps the first one that it is given for all that belongs to
+# no object, such as its plugin registry.
 LOGGER = Logger()
 _loaded: Set[str] = set()
 
 
 def failure(what: str, errors: Optional[Sequence[str]] = None) -> ModelError:
-    """The error for `what` failed, with the reasons that TensorRT logged, or `errors`."""
+    """The error that says that `what` failed, with the reasons in `errors` or else those that
+    TensorRT logged."""
     logged = LOGGER.take()
     reasons = list(errors or logged)
     more = ["and {} more".format(len(reasons) - _SHOWN)] if len(reasons) > _SHOWN else []
@@ -105,7 +107,7 @@ def load_plugins(operators: Sequence[str], library: Optional[str]) -> Optional[s
             )
         )
     real = os.path.realpath(found)
-    # A second time its plugins would be refused as known.
+    # The library is loaded once: a second time TensorRT would refuse its plugins as already known.
     if real not in _loaded:
         _load(found)
         _loaded.add(real)
@@ -128,7 +130,7 @@ def _load(path: str) -> None:
         if VERSION_10:
             handle = trt.get_plugin_registry().load_library(path)
         else:
-            # Its plugins register themselves, with the very libnvinfer that is loaded already.
+            # The library's plugins register themselves with the libnvinfer that is already loaded.
             handle = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
     except Exception as error:
         raise failure(what, [reason(error)]) from error

@@ -18,7 +18,8 @@ from runtime.engines.tensorrt.gpu import Gpu
 class TensorRtSession(Session):
     """A model run by TensorRT; `run` may be called from several threads at a time.
 
-    What it holds of the GPU is given back by `close`, at the latest when the interpreter ends.
+    `close` gives back what it holds of the GPU; this happens at the latest when the interpreter
+    ends.
     """
 
     def __init__(self, metadata: Metadata, gpu: Gpu, engine: Engine) -> None:
@@ -94,7 +95,8 @@ def _start(
 def _with_library(
     error: ModelError, path: str, sidecar: Sidecar, plugins: Optional[str]
 ) -> ModelError:
-    """`error`, and that the plugin library is another than the engine was built with, if it is."""
+    """`error`, with a remark where the plugin library is not the one that the engine was built
+    with."""
     if plugins is None or sha256(plugins) == sidecar.library_sha256:
         return error
     return ModelError(

@@ -1,7 +1,7 @@
 """An engine's tensors and its execution, in the two ways that TensorRT has had for them.
 
-Below 8.5 tensors are bound by an index, in an order that is the engine's own; from 8.5 on by name,
-and from 10 on by name only.
+Below TensorRT 8.5 tensors are bound by an index, in an order of the engine's own. From 8.5 on they
+can be bound by name, and from 10 on only by name.
 """
 
 from typing import Any, Dict, List, NamedTuple, Tuple, Union
@@ -12,7 +12,7 @@ Shape = Tuple[int, ...]
 
 
 class Tensor(NamedTuple):
-    """An input or output; `is_float32` says whether its values are."""
+    """An input or output; `is_float32` says whether its values are float32."""
 
     name: str
     is_input: bool
@@ -29,7 +29,8 @@ class IndexedBindings:
         self._addresses: List[int] = []
 
     def release(self) -> None:
-        """Lets go of TensorRT's objects, also where an exception's traceback still has this one."""
+        """Lets go of TensorRT's objects, even where the traceback of an exception still refers to
+        this one."""
         del self._engine, self._context
 
     def tensors(self) -> List[Tensor]:
@@ -41,16 +42,16 @@ class IndexedBindings:
         ]
 
     def largest_shape(self, name: str) -> Shape:
-        """The most that the engine's profile allows an input."""
+        """The largest shape that the engine's profile allows for an input."""
         _, _, largest = self._engine.get_profile_shape(0, self._names.index(name))
         return _shape(largest)
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
-        """Whether the engine takes the shape."""
+        """Sets the shape of an input; returns whether the engine accepts it."""
         return bool(self._context.set_binding_shape(self._names.index(name), shape))
 
     def shape(self, name: str) -> Shape:
-        """Of any tensor, once the inputs have theirs."""
+        """The shape of any tensor, once the inputs have theirs."""
         return _shape(self._context.get_binding_shape(self._names.index(name)))
 
     def bind(self, addresses: Dict[str, int]) -> bool:
@@ -112,5 +113,5 @@ Bindings = Union[IndexedBindings, NamedBindings]
 
 
 def bindings(engine: Any, context: Any) -> Bindings:
-    """Those of an engine and its execution context, as the TensorRT that is installed has them."""
+    """The bindings of an engine and its execution context, in the way of the installed TensorRT."""
     return (NamedBindings if NAMED_TENSORS else IndexedBindings)(engine, context)

@@ -15,9 +15,9 @@ _MIB = 1 << 20
 class Settings(NamedTuple):
     """How an engine is built.
 
-    `workspace` is the MiB that a layer may use beside its tensors, `max_batch` the most images of
-    one execution, `calibration` where int8 has its scales from, `timing_cache` what an earlier
-    build measured.
+    `workspace` is the memory in MiB that a layer may use beside its tensors, `max_batch` the most
+    images of one execution, `calibration` where int8 takes its scales from, and `timing_cache` what
+    an earlier build measured.
     """
 
     precision: str
@@ -28,7 +28,7 @@ class Settings(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A built engine, the timing cache to keep, and whether the one given was of use."""
+    """A built engine, the timing cache to keep, and whether the given timing cache was of use."""
 
     engine: bytes
     timing_cache: bytes
@@ -43,12 +43,12 @@ class EngineBuilder:
         LOGGER.take()
         try:
             self._builder = trt.Builder(LOGGER)
-        # pybind11's error for a constructor that returned nothing.
+        # pybind11 raises this where a constructor returned nothing.
         except TypeError as error:
             raise failure("TensorRT cannot make a builder") from error
 
     def release(self) -> None:
-        """Gives the builder back, which an exception's traceback could hold on to."""
+        """Gives the builder back; otherwise the traceback of an exception could keep it alive."""
         del self._builder
 
     def best_precision(self) -> str:
@@ -102,9 +102,10 @@ class EngineBuilder:
         input_size: Sequence[int],
         source: Source,
     ) -> Optional["trt.IHostMemory"]:
-        """What TensorRT builds with scales from `source`. Raises what went wrong with that."""
+        """What TensorRT builds with scales from `source`. Raises the errors of the calibration."""
         source.check_tensors(_tensor_names(network))
-        # TensorRT calls it during the build: it has to live until then.
+        # TensorRT calls the calibrator during the build, so this reference keeps it alive until
+        # then.
         answering = calibrator(source)
         config.int8_calibrator = answering
         profile = self._profile(input_size, source.batch_size, source.batch_size)
@@ -121,7 +122,7 @@ class EngineBuilder:
     def _profile(
         self, input_size: Sequence[int], least: int, most: int
     ) -> "trt.IOptimizationProfile":
-        """For batches of `least` to `most` images, best for `least`."""
+        """A profile for batches of `least` to `most` images that is optimised for `least`."""
         profile = self._builder.create_optimization_profile()
         few, many = (trt.Dims([count] + list(input_size)) for count in (least, most))
         profile.set_shape(INPUT, few, few, many)
@@ -129,9 +130,10 @@ class EngineBuilder:
 
     def _set_precision(self, config: "trt.IBuilderConfig", precision: str) -> None:
         """Sets what the precision allows layers to compute in."""
-        # Left on, fp32 would compute with ten bits on an Ampere or newer.
+        # With TF32 left on, fp32 would compute with a mantissa of ten bits on Ampere GPUs and newer
+        # ones.
         config.clear_flag(trt.BuilderFlag.TF32)
-        # Plugins know no int8: they then compute in what is faster of the others.
+        # Plugins have no int8: in an int8 engine they compute in fp16 or fp32, whichever is faster.
         int8_and_half = precision == "int8" and self._builder.platform_has_fast_fp16
         if precision == "fp16" or int8_and_half:
             config.set_flag(_flag("FP16"))
@@ -146,9 +148,9 @@ def _tensor_names(network: "trt.INetworkDefinition") -> Set[str]:
 
 
 def describe(engine: bytes) -> List[str]:
-    """What TensorRT chose, a line a layer: name, type, format of its output, kernel.
+    """What TensorRT chose, one line for each layer: name, type, format of its output, kernel.
 
-    Then TensorRT's own words, where it says more than the name.
+    Where TensorRT says more than the name, its own words follow.
     """
     LOGGER.take()
     runtime = trt.Runtime(LOGGER)
@@ -169,7 +171,7 @@ def describe(engine: bytes) -> List[str]:
 
 
 def _layer_row(text: str) -> Tuple[str, str, str, str]:
-    """The cells of one layer. What TensorRT calls a value differs between versions."""
+    """The cells of one layer. The names of the entries differ between versions of TensorRT."""
     try:
         layer = json.loads(text)
     except ValueError:
@@ -186,12 +188,12 @@ def _layer_row(text: str) -> Tuple[str, str, str, str]:
 
 
 def _network_flags() -> int:
-    # From 10 on there is no other batch than an explicit one, and the flag is deprecated.
+    # From TensorRT 10 on every batch is explicit, and the flag is deprecated.
     return 0 if VERSION_10 else 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
 
 
 def _set_workspace(config: Any, mebibytes: int) -> None:
-    # Since 8.4, and the only one from 10 on.
+    # This way exists since TensorRT 8.4, and is the only one from 10 on.
     if hasattr(config, "set_memory_pool_limit"):
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, mebibytes * _MIB)
     else:
@@ -210,11 +212,13 @@ def _flag(name: str) -> Any:
 
 
 def _set_timing_cache(config: "trt.IBuilderConfig", content: bytes) -> bool:
-    """Has the build use `content`, or an empty cache; whether `content` was of use."""
+    """Makes the build use `content`, or else an empty cache; returns whether `content` was of
+    use."""
     cache = _timing_cache(config, content) if content else None
     if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
         return True
-    # What TensorRT says about a damaged or foreign cache is no reason for what may fail later.
+    # What TensorRT logs about a damaged or foreign cache does not explain an error that may come
+    # later.
     LOGGER.take()
     config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     return False

@@ -16,14 +16,15 @@ from typing import Dict, NamedTuple, Tuple
 from runtime.core.errors import ModelError, one_line, reason
 
 METHODS = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration"}
-"""Methods of calibration by what the header calls them."""
+"""The methods of calibration, and what the header calls them."""
 _HEADER = re.compile(r"TRT-(\d+)-(\w+)")
 _LINE = re.compile(r"(.+): ([0-9a-f]{1,8})")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(\.\d+)?")
 
 
 class Cache(NamedTuple):
-    """A cache: its file and content, what wrote it ("8.2.1", one of METHODS), scales by tensor."""
+    """A cache: its file and content, the version and the method that wrote it ("8.2.1", one of
+    METHODS), and the scales by tensor."""
 
     path: str
     content: bytes
@@ -35,8 +36,8 @@ class Cache(NamedTuple):
 def header(version: str, method: str) -> str:
     """The first line of a cache of the TensorRT `version`, "8.2.1" or "8.2.1.8", and the method.
 
-    NV_TENSORRT_VERSION is 8201 for 8.2.1 and 100300 for 10.3.0: from 10 on the major version counts
-    ten thousand. Raises ModelError for what is no such version.
+    NV_TENSORRT_VERSION is 8201 for 8.2.1 and 100300 for 10.3.0: from 10 on a major version counts
+    10000. Raises ModelError for what is no such version.
     """
     parts = _VERSION.fullmatch(version)
     if parts is None:

@@ -1,8 +1,8 @@
-"""Calibrators of TensorRT's for int8: they answer with a cache, or calibrate on images.
+"""TensorRT's calibrators for int8: they answer with a cache, or calibrate on images.
 
-TensorRT calls them from C++ during a build. What they raise there ends the process in 8.2, whose
-bindings call Python from noexcept functions (python/src/infer/pyInt8.cpp): errors are kept, and
-raised when the build is over.
+TensorRT calls them from C++ during a build. An exception there ends the process in 8.2, whose
+bindings call Python from noexcept functions (python/src/infer/pyInt8.cpp). Errors are therefore
+kept, and raised when the build is over.
 """
 
 from typing import Any, Collection, List, Optional
@@ -18,17 +18,18 @@ from runtime.engines.tensorrt.gpu import Buffer, Gpu, explained, new_stream
 class Source:
     """What a calibrator answers from; `method` is one of calibration_cache.METHODS.
 
-    `batch_size` is the number of images in each batch, for which the calibration profile has to be.
+    `batch_size` is the number of images in each batch, which the calibration profile has to match.
     """
 
     method: str
     batch_size: int
 
     def check_tensors(self, names: Collection[str]) -> None:
-        """Raises ModelError where this cannot be of a network with these tensors."""
+        """Raises ModelError where the scales cannot belong to a network with these tensors."""
 
     def begin(self, gpu: Gpu) -> None:
-        """Takes what it needs of the GPU; the context has to be current here and in the others."""
+        """Allocates what it needs on the GPU. The context has to be current in this and the other
+        methods."""
 
     def next_batch(self) -> List[int]:
         """The address of the next batch on the GPU, in a list; an empty list at the end."""
@@ -63,7 +64,8 @@ class CacheSource(Source):
     def check_tensors(self, names: Collection[str]) -> None:
         scales = self._cache.scales
         known = sum(name in names for name in scales)
-        # Not all: what TensorRT names by itself may differ between versions.
+        # Only some names have to be there: names that TensorRT makes up may differ between
+        # versions.
         if 2 * known < len(scales):
             raise ModelError(
                 "the calibration cache {} is of another model: this one has {} of the {} tensors "
@@ -71,7 +73,7 @@ class CacheSource(Source):
             )
 
     def next_batch(self) -> List[int]:
-        # TensorRT calibrates only if it did not take the cache.
+        # TensorRT asks for batches only if it did not accept the cache.
         self._refused = True
         return []
 
@@ -96,7 +98,8 @@ class CacheSource(Source):
 
 
 class ImageSource(Source):
-    """Images, float32 [batches, N, 3, H, W]; what TensorRT learns from them is kept at `path`."""
+    """Images, float32 [batches, N, 3, H, W]; the cache that TensorRT makes from them is kept at
+    `path`."""
 
     def __init__(self, images: FloatArray, method: str, path: str) -> None:
         self.method = method
@@ -105,7 +108,8 @@ class ImageSource(Source):
         self._path = path
         self._given = 0
         self._kept = False
-        # Only its text: its traceback would keep TensorRT's objects beyond the GPU's context.
+        # Only the text is kept: the traceback would keep TensorRT's objects alive beyond the GPU's
+        # context.
         self._failed: Optional[str] = None
         self._buffer: Optional[Buffer] = None
         self._stream: Any = None
@@ -128,7 +132,7 @@ class ImageSource(Source):
         with explained("cannot give the GPU the calibration images"):
             self._buffer.host[:] = batch.ravel()
             self._buffer.upload(batch.size, self._stream)
-            # TensorRT reads it in a stream of its own.
+            # TensorRT reads the buffer in a stream of its own, so the copy has to be complete.
             self._stream.synchronize()
         self._given += 1
         return self._buffer.address
@@ -137,7 +141,7 @@ class ImageSource(Source):
         return None
 
     def keep(self, cache: bytes) -> None:
-        # Of a part of the images, where an error ended them.
+        # After an error the cache would stand for a part of the images only.
         if self._failed is not None:
             return
         try:
@@ -162,7 +166,7 @@ class ImageSource(Source):
 
 
 class _Answers:
-    """The methods that TensorRT calls, for whichever calibrator of its they are mixed into."""
+    """The methods that TensorRT calls, to be mixed into any of its calibrator classes."""
 
     _source: Source
 
@@ -182,7 +186,8 @@ class _Answers:
 def calibrator(source: Source) -> Any:
     """TensorRT's calibrator for the source's method; it has to live until the engine is built.
 
-    Raises ModelError for a TensorRT that has none: from 11 on, int8 is in the model or nowhere.
+    Raises ModelError for a TensorRT that has no calibrators: from 11 on int8 has to be in the
+    model.
     """
     if not hasattr(trt, "IInt8EntropyCalibrator2"):
         raise ModelError(

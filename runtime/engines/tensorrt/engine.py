@@ -15,10 +15,10 @@ from runtime.engines.tensorrt.gpu import Buffer, Gpu, explained, new_stream
 class Engine:
     """An engine with one input, float32 [N, ...] with N up to `max_batch`, and float32 outputs.
 
-    `input` and `outputs` are the tensors' names. `run` may be called from several threads; the
-    executions follow one another.
+    `input` and `outputs` are the tensors' names. Several threads may call `run`; the executions
+    take place one after another.
 
-    Raises ModelError when TensorRT refuses the engine, or when its tensors are not such.
+    Raises ModelError when TensorRT refuses the engine, or when its tensors are others.
     """
 
     def __init__(self, gpu: Gpu, content: bytes) -> None:
@@ -58,9 +58,10 @@ class Engine:
         return outputs
 
     def release(self) -> None:
-        """Gives everything back, the last made first; the GPU's context stays. May be repeated."""
+        """Gives everything back in the reverse order; the GPU's context stays. It may be called
+        again."""
         with self._lock, self._gpu.current():
-            # TensorRT's objects end with their last reference.
+            # TensorRT's objects are destroyed with their last reference.
             if self._bindings is not None:
                 self._bindings.release()
             self._bindings = None

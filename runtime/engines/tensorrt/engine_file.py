@@ -1,7 +1,7 @@
 """What stands beside a TensorRT engine: `MODEL.engine.json`, its sidecar.
 
-An engine runs only with the TensorRT and on the GPU that it was built with, and says nothing about
-the model that it is of. The sidecar says both, so that an engine that does not fit is refused
+An engine runs only with the TensorRT and on the kind of GPU that it was built with, and says
+nothing about its model. The sidecar says both, so that an engine that does not fit is refused
 before TensorRT reads it, and so that no ONNX file is needed to run one. The engine's own file stays
 as TensorRT wrote it: trtexec loads it too.
 """
@@ -23,10 +23,10 @@ _BUILD = "`make engine MODEL=...`, or `python3 runtime/build_engine.py MODEL.onn
 class Sidecar(NamedTuple):
     """The entries of a sidecar, all of them required.
 
-    `compute_capability` is that of the GPU, "5.3"; `precision` is fp32, fp16 or int8; `max_batch`
-    the most images that one execution takes, the least being 1; `onnx_file` the path that the model
-    was built from, `library_sha256` "" where it needed no plugins; `metadata` the model's
-    `shiftadd.*` entries as the ONNX file has them.
+    `compute_capability` is that of the GPU, such as "5.3"; `precision` is fp32, fp16 or int8;
+    `max_batch` is the most images that one execution takes (the least is 1); `onnx_file` is the
+    path of the model that the engine was built from; `library_sha256` is "" where it needed no
+    plugins; `metadata` holds the model's `shiftadd.*` entries as they stand in the ONNX file.
     """
 
     format_version: int
@@ -74,7 +74,8 @@ def read(engine: str) -> Sidecar:
         ) from None
     except OSError as error:
         raise ModelError("cannot read {}: {}".format(path, reason(error))) from error
-    # Recursion: JSON nested without end, or so deep that it can be read, but not shown any more.
+    # RecursionError comes from JSON that is nested without end, or so deeply that it can be read
+    # but not printed.
     except (ValueError, RecursionError):
         raise _damaged(path, "it is not JSON") from None
 

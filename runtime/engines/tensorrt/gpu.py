@@ -23,7 +23,7 @@ _ITEM = np.dtype(np.float32).itemsize
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Makes an error of CUDA a ModelError that says what was being done."""
+    """Turns an error of CUDA into a ModelError that says what was being done."""
     try:
         yield
     except cuda.Error as error:
@@ -46,14 +46,15 @@ class Gpu:
             self.name = str(device.name())
             self.compute_capability = "{}.{}".format(*device.compute_capability())
             self.integrated = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
-            # Before CUDA 11 a context maps host memory only if it was made for it.
+            # Before CUDA 11 a context can map host memory only if it was created with this flag.
             self._context: Any = device.make_context(cuda.ctx_flags.MAP_HOST)
             self._context.pop()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
-        """Has the context current in this thread, also where the block is left by an exception.
+        """Makes the context current in this thread for the block, and ends that after an exception,
+        too.
 
         Raises ModelError when the GPU was released.
         """
@@ -73,7 +74,7 @@ class Gpu:
             return MappedBuffer(size) if self.integrated else StagedBuffer(size)
 
     def release(self) -> None:
-        """Destroys the context. What was made in it has to be released before."""
+        """Destroys the context. Whatever was made in it has to be released first."""
         with self._lock:
             context, self._context = self._context, None
         if context is not None:
@@ -84,7 +85,7 @@ class Gpu:
 
 
 class Buffer:
-    """Float32 that the host reads and writes as `host` and the GPU at `address`."""
+    """Float32 values that the host reads and writes as `host`, and the GPU at `address`."""
 
     host: FloatArray
     address: int
@@ -101,7 +102,8 @@ class Buffer:
 
 
 class MappedBuffer(Buffer):
-    """Host memory that the GPU reads and writes in place: no copy where the two share it."""
+    """Host memory that the GPU reads and writes in place; where the two share their memory nothing
+    is copied."""
 
     def __init__(self, size: int) -> None:
         self.host = cuda.pagelocked_empty(

@@ -1,4 +1,4 @@
-"""`make validate INT8=1`: ratios as NumPy has them, faults found in their layer, refusals."""
+"""`make validate-int8`: ratios as NumPy has them, faults found in their layer, refusals."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from onnx import helper, numpy_helper
 from calibration import __main__ as calibrate
 from calibration.comparison.inputs import labelled_inputs, real_inputs, sample_patches
 from calibration.model_file import ModelFile
+from calibration.quantization import Grid, Range
 from calibration.quantize import quantize_model
-from calibration.scales import Scale
-from calibration.table import Range, Table, read, write
+from calibration.table import Table, read, write
 from calibration.validation import codes, rows
 from calibration.validation.__main__ import main
 from calibration.validation.compare import BEYOND_ROUNDING, LayerResult, Result, compare
@@ -39,7 +39,7 @@ Array = npt.NDArray[Any]
 Damage = Callable[[onnx.ModelProto], None]
 
 MODEL = "ghostshiftaddnet"
-STEP = Scale("x", np.float32(0.5), 3)
+STEP = Grid(0.5, 3)
 
 
 def labelled_folder(path: Path, labels: list[str], count: int) -> Path:

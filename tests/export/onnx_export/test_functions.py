@@ -18,7 +18,7 @@ from export.onnx_export import codec, functions, shapes
 from tests.support.models.exported import Array, run_onnxruntime, run_reference_evaluator
 
 BOUND = 2e-6
-"""The contract's for float32, of the norm of the sum of magnitudes."""
+"""For float32, of the norm of the sum of magnitudes (docs/operators.md, section 9)."""
 
 
 @dataclass

@@ -46,9 +46,9 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def native_kernels(operator_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The operator library's training kernels serve AdderConv2d."""
-    monkeypatch.setenv("SHIFTADD_ORT_LIBRARY", str(operator_library))
+def native_kernels(training_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The training library's kernels serve AdderConv2d."""
+    monkeypatch.setenv("SHIFTADD_TRAINING_LIBRARY", str(training_library))
     native.training_library.cache_clear()
     assert native.training_library() is not None
     yield
@@ -224,6 +224,18 @@ def test_native_kernels_agree_with_torch(
     assert_equal_in_norm(got, by_x.numpy(), magnitude.numpy(), FLOAT32_TOLERANCE)
 
 
+def test_an_unknown_instruction_set_is_refused(
+    native_kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of the operator library (tests/plugins/test_operators.py)."""
+    monkeypatch.setenv("SHIFTADD_CPU_ISA", "mmx")
+    x, w = torch.randn(3, 4), torch.randn(2, 4)
+    with pytest.raises(ShiftAddError, match=r"^SHIFTADD_CPU_ISA: expected one of .*portable.*mmx"):
+        native.adder_forward(x, w)
+    with pytest.raises(ShiftAddError, match=r"^SHIFTADD_CPU_ISA: expected one of .*portable.*mmx"):
+        native.adder_input_grad(x, w, torch.randn(3, 2))
+
+
 @pytest.mark.parametrize("activation", [False, True])
 def test_batch_norm_takes_a_slice_of_a_gradient(activation: bool) -> None:
     mine = conv_bn(nn.Identity(), 6, activation)
@@ -248,8 +260,8 @@ def test_batch_norm_takes_a_slice_of_a_gradient(activation: bool) -> None:
 def test_foreign_library_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "libshiftadd_ort.so"
-    monkeypatch.setenv("SHIFTADD_ORT_LIBRARY", str(path))
+    path = tmp_path / "libshiftadd_training.so"
+    monkeypatch.setenv("SHIFTADD_TRAINING_LIBRARY", str(path))
     native.training_library.cache_clear()
     with pytest.raises(ShiftAddError, match="no such file"):
         native.training_library()

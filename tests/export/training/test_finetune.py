@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from calibration.quantization import Range, grid_over
 from calibration.quantize import quantize_model
-from calibration.table import Range, Table, quantization
+from calibration.table import Table
 from export.checkpoint import load_model
 from export.models import find_model
 from export.models.datasets import CIFAR10
@@ -31,7 +32,6 @@ from export.training.fixed_point import (
     Activation,
     FixedPointNetwork,
     GridAdder,
-    grid_over,
     round_to_grid,
 )
 from export.training.train import TrainingError
@@ -63,16 +63,8 @@ def _float32(rng: np.random.Generator, low: float, high: float, count: int) -> A
     return rng.uniform(low, high, count).astype(np.float32)
 
 
-def test_grid_is_that_of_calibration(rng: np.random.Generator) -> None:
-    for _ in range(200):
-        low, high = sorted(rng.normal(rng.normal(), 2.0 ** rng.integers(-8, 8), 2))
-        grid = grid_over("x", low, high, 8)
-        scale, zero_point = quantization("x", Range(low, high))
-        assert (grid.scale, grid.zero_point) == (float(scale), zero_point)
-
-
 def _exact_codes(x: Array, scale: float, zero_point: int) -> Array:
-    """The epilogue of operators.md, in NumPy."""
+    """The epilogue of docs/operators.md, section 5.2, in NumPy."""
     reciprocal = np.float32(1) / np.float32(scale)
     return np.clip(np.rint(x * reciprocal) + np.float32(zero_point), 0, 255)
 
@@ -82,14 +74,14 @@ def test_values_are_rounded_as_the_contract_says(
     rng: np.random.Generator, limits: tuple[float, float]
 ) -> None:
     x = _float32(rng, -9, 9, 5000)
-    grid = grid_over("x", *limits, 8)
+    grid = grid_over("x", Range(*limits))
     expected = _exact_codes(x, grid.scale, grid.zero_point) - np.float32(grid.zero_point)
     out = round_to_grid(torch.from_numpy(x), grid).numpy()
     np.testing.assert_array_equal(out, expected * np.float32(grid.scale))
 
 
 def test_ties_go_to_the_even_code() -> None:
-    grid = grid_over("x", -64.0, 63.5, 8)
+    grid = grid_over("x", Range(-64.0, 63.5))
     assert (grid.scale, grid.zero_point) == (0.5, 128)
     x = torch.tensor([0.25, 0.75, -0.25, -0.75, 1.25, 99.0, -99.0])
     expected = [0.0, 1.0, 0.0, -1.0, 1.0, 63.5, -64.0]
@@ -100,7 +92,7 @@ def test_ties_go_to_the_even_code() -> None:
 def test_gradient_passes_within_the_range_and_stops_beyond(
     rng: np.random.Generator, bits: int
 ) -> None:
-    grid = grid_over("x", -1.0, 2.0, bits)
+    grid = grid_over("x", Range(-1.0, 2.0), bits)
     edges = np.array([grid.low, grid.high], np.float32)
     beyond = np.nextafter(edges, np.array([-9, 9], np.float32))
     x = torch.from_numpy(np.concatenate([_float32(rng, -3, 4, 1000), edges, beyond]))
@@ -115,7 +107,7 @@ def test_gradient_passes_within_the_range_and_stops_beyond(
 
 def test_sixteen_bits_are_nearly_exact(rng: np.random.Generator) -> None:
     x = torch.from_numpy(_float32(rng, -1, 3, 10_000))
-    grid = grid_over("x", -1.0, 3.0, 16)
+    grid = grid_over("x", Range(-1.0, 3.0), 16)
     # Half a step, and float32's rounding of values up to 65535 steps.
     assert (round_to_grid(x, grid) - x).abs().max() <= grid.scale * (0.5 + 2.0**-7)
 
@@ -260,19 +252,35 @@ def test_simulation_agrees_with_the_integer_model(operator_library: Path) -> Non
     assert len(names) == 3 + 2 * 6 + 1 + 2  # stem, head, classifier; modules, stride, shortcut
 
 
-def test_activation_without_a_range_is_refused() -> None:
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_dead_activation_costs_nothing(bits: int) -> None:
+    """Behind a head that answers 0 the logits are the classifier's bias, on the logits' grid."""
     network = _network()
     with torch.no_grad():
-        head = network.get_submodule("head.1")
-        assert isinstance(head, nn.BatchNorm2d)
-        head.weight.zero_()
-        head.bias.zero_()
-    with pytest.raises(ModelError, match=r"head\.0: its activation is constantly 0"):
-        FixedPointNetwork(network).calibrate([torch.randn(2, *_SIZE)])
+        _batch_norm(network).weight.zero_()
+        _batch_norm(network).bias.zero_()
+    fixed = FixedPointNetwork(network)
+    x = torch.randn(4, *_SIZE)
+    fixed.calibrate([x])
+    fixed.bits = bits
     with torch.no_grad():
-        head.bias.fill_(float("nan"))
-    with pytest.raises(ModelError, match=r"head\.0: its activation is not finite"):
+        expected = network(x)
+        step = float(expected.max().clamp(min=0) - expected.min().clamp(max=0)) / (2**bits - 1)
+        assert (fixed(x) - expected).abs().max() <= step * 0.51
+
+
+def test_an_activation_that_is_not_finite_is_refused() -> None:
+    network = _network()
+    with torch.no_grad():
+        _batch_norm(network).bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match=r"head\.0: its range is nan\.\.nan, which is not finite"):
         FixedPointNetwork(network).calibrate([torch.randn(2, *_SIZE)])
+
+
+def _batch_norm(network: nn.Module) -> nn.BatchNorm2d:
+    head = network.get_submodule("head.1")
+    assert isinstance(head, nn.BatchNorm2d)
+    return head
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,13 @@
 // pass through the CPU kernels: every operator, every instruction set of this machine. Arrays end
 // at a page that nobody may touch, so that vector code, which no sanitizer looks into, is caught
 // too.
-#include "float/convolution.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "float/convolution.h"
 #include "integer/convolution.h"
 #include "shiftadd/packed_weights.h"
 #include "support.h"
@@ -18,8 +17,8 @@
 namespace {
 
 using namespace shiftadd;
-using fuzz::Shape;
 using fuzz::require;
+using fuzz::Shape;
 
 constexpr int64_t kMostElements = 4096;
 constexpr int64_t kMostWork = 1 << 18;
@@ -219,8 +218,9 @@ bool is_small(const ConvGeometry& g, const Shape& w_shape) {
   if (fuzz::elements({g.batch, g.channels, g.height, g.width}, kMostElements) > kMostElements) {
     return false;
   }
-  return g.batch == 0 || fuzz::elements({g.batch, g.out_channels, g.out_height, g.out_width,
-                                         g.terms}, kMostWork) <= kMostWork;
+  return g.batch == 0 ||
+         fuzz::elements({g.batch, g.out_channels, g.out_height, g.out_width, g.terms}, kMostWork) <=
+             kMostWork;
 }
 
 void run_one(FuzzedDataProvider& bytes) {
@@ -235,8 +235,8 @@ void run_one(FuzzedDataProvider& bytes) {
     x[0] = bytes.ConsumeIntegralInRange<int64_t>(0, 2);
     x[channel_axis] = input.attributes.group * bytes.ConsumeIntegralInRange<int64_t>(1, 40);
   }
-  const Shape w = fuzz::weight_shape(bytes, input.kind, input.attributes,
-                                     x.size() == 4 ? x[channel_axis] : 1);
+  const Shape w =
+      fuzz::weight_shape(bytes, input.kind, input.attributes, x.size() == 4 ? x[channel_axis] : 1);
   input.geometry = resolve_geometry(input.kind, "node", input.attributes, x, w);
   check_geometry(input.geometry);
   if (!is_small(input.geometry, w)) return;

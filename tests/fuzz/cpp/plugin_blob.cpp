@@ -55,9 +55,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                 "a refusal, and nothing else, is told");
   if (plugin == nullptr) return 0;
   const tensorrt_test::Blob again = plugin->serialize();
-  fuzz::require(again.size() == blob.size() &&
-                    std::memcmp(again.data(), blob.data(), blob.size()) == 0,
-                "what is read is what is written");
+  fuzz::require(
+      again.size() == blob.size() && std::memcmp(again.data(), blob.data(), blob.size()) == 0,
+      "what is read is what is written");
   fuzz::drive(bytes, op.kind, *plugin);
   return 0;
 }

@@ -67,8 +67,7 @@ Dims make_dims(const Shape& shape) {
 }
 
 // X, W, scale, bias and Y of a convolution, or of something like it.
-std::array<Shape, 5> shapes(FuzzedDataProvider& bytes, OperatorKind kind,
-                            const ConvAttributes& a) {
+std::array<Shape, 5> shapes(FuzzedDataProvider& bytes, OperatorKind kind, const ConvAttributes& a) {
   Shape x = integers(bytes, 4, 0, 9);
   if (x.size() == 4 && bytes.ConsumeIntegral<uint8_t>() % 16 != 15) {
     x[1] = a.group * bytes.ConsumeIntegralInRange<int64_t>(1, 40);
@@ -117,8 +116,8 @@ DimsExprs expressions(tensorrt_test::Builder& builder, FuzzedDataProvider& bytes
   DimsExprs dims{};
   dims.nbDims = static_cast<int32_t>(shape.size());
   for (size_t i = 0; i < shape.size(); ++i) {
-    dims.d[i] = builder.make(bytes.ConsumeIntegral<uint8_t>() % 4 != 3,
-                             static_cast<int32_t>(shape[i]));
+    dims.d[i] =
+        builder.make(bytes.ConsumeIntegral<uint8_t>() % 4 != 3, static_cast<int32_t>(shape[i]));
   }
   return dims;
 }
@@ -174,8 +173,7 @@ void drive(FuzzedDataProvider& bytes, OperatorKind kind, Plugin& plugin) {
   tensorrt_test::library().logger.lines.clear();
   cuda_host::device().multiprocessors = bytes.ConsumeIntegralInRange(1, 200);
   const tensorrt_test::Blob blob = plugin.serialize();
-  const ConvAttributes a =
-      tensorrt::read_blob(kind, "node", blob.data(), blob.size()).attributes;
+  const ConvAttributes a = tensorrt::read_blob(kind, "node", blob.data(), blob.size()).attributes;
   const std::array<Shape, 5> all = shapes(bytes, kind, a);
   for (const Shape& shape : all) {
     if (shape.size() > static_cast<size_t>(Dims::MAX_DIMS)) return;

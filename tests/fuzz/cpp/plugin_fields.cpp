@@ -11,8 +11,8 @@ using namespace shiftadd;
 using nvinfer1::PluginField;
 using nvinfer1::PluginFieldType;
 
-const char* const kNames[] = {"kernel_shape", "strides",     "pads",      "dilations", "group",
-                              "activation",   "weight_bits", "auto_pad",  "shiftadd_plugin"};
+const char* const kNames[] = {"kernel_shape", "strides",     "pads",     "dilations",      "group",
+                              "activation",   "weight_bits", "auto_pad", "shiftadd_plugin"};
 
 size_t entry_bytes(PluginFieldType type) {
   switch (type) {

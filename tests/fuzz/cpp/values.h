@@ -10,7 +10,7 @@
 #include <limits>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace fuzz {
@@ -27,7 +27,13 @@ inline void require(bool condition, const char* what) {
 // An integer between the bounds; one time in 32 one at a limit, one in 32 any.
 inline int64_t integer(FuzzedDataProvider& bytes, int64_t low, int64_t high) {
   constexpr int64_t k32 = std::numeric_limits<int32_t>::max();
-  constexpr int64_t kLimits[] = {0, -1, k32, k32 - 1, k32 + 1, -k32 - 1, int64_t{1} << 62,
+  constexpr int64_t kLimits[] = {0,
+                                 -1,
+                                 k32,
+                                 k32 - 1,
+                                 k32 + 1,
+                                 -k32 - 1,
+                                 int64_t{1} << 62,
                                  std::numeric_limits<int64_t>::max(),
                                  std::numeric_limits<int64_t>::min()};
   switch (bytes.ConsumeIntegral<uint8_t>() % 32) {
@@ -48,8 +54,7 @@ inline Shape integers(FuzzedDataProvider& bytes, size_t count, int64_t low, int6
 }
 
 inline OperatorKind kind(FuzzedDataProvider& bytes, OperatorKind last) {
-  return static_cast<OperatorKind>(
-      bytes.ConsumeIntegralInRange<int>(0, static_cast<int>(last)));
+  return static_cast<OperatorKind>(bytes.ConsumeIntegralInRange<int>(0, static_cast<int>(last)));
 }
 
 inline ConvAttributes attributes(FuzzedDataProvider& bytes, OperatorKind kind) {
@@ -63,7 +68,8 @@ inline ConvAttributes attributes(FuzzedDataProvider& bytes, OperatorKind kind) {
     const int64_t bits = is_integer(kind) || bytes.ConsumeBool() ? 4 : 8;
     a.weight_bits = integer(bytes, bits, bits);
   }
-  a.activation = static_cast<Activation>(bytes.ConsumeIntegralInRange<int>(0, 3));
+  a.activation =
+      static_cast<Activation>(bytes.ConsumeIntegralInRange<int>(0, kActivationCount - 1));
   return a;
 }
 

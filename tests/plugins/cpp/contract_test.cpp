@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "shiftadd/packed_weights.h"
 #include "support.h"
 
@@ -62,26 +62,24 @@ void test_attributes() {
 
   refuse_attributes("kernel_shape", {"2 integers", "[3]"},
                     [](ConvAttributes& a) { a.kernel_shape = {3}; });
-  refuse_attributes("kernel_shape", {"[3, 0]"},
-                    [](ConvAttributes& a) { a.kernel_shape = {3, 0}; });
+  refuse_attributes("kernel_shape", {"[3, 0]"}, [](ConvAttributes& a) { a.kernel_shape = {3, 0}; });
   refuse_attributes("strides", {"[0, 1]"}, [](ConvAttributes& a) { a.strides = {0, 1}; });
   refuse_attributes("strides", {"[]"}, [](ConvAttributes& a) { a.strides = {}; });
   refuse_attributes("pads", {"4 integers", "[1, 1]"}, [](ConvAttributes& a) { a.pads = {1, 1}; });
-  refuse_attributes("pads", {"[1, -1, 1, 1]"},
-                    [](ConvAttributes& a) { a.pads = {1, -1, 1, 1}; });
+  refuse_attributes("pads", {"[1, -1, 1, 1]"}, [](ConvAttributes& a) { a.pads = {1, -1, 1, 1}; });
   refuse_attributes("dilations", {"9223372036854775807"}, [](ConvAttributes& a) {
     a.dilations = {1, std::numeric_limits<int64_t>::max()};
   });
   refuse_attributes("group", {"got 0"}, [](ConvAttributes& a) { a.group = 0; });
-  refuse_attributes("group", {"got -9223372036854775808"}, [](ConvAttributes& a) {
-    a.group = std::numeric_limits<int64_t>::min();
-  });
+  refuse_attributes("group", {"got -9223372036854775808"},
+                    [](ConvAttributes& a) { a.group = std::numeric_limits<int64_t>::min(); });
   refuse_attributes("weight_bits", {"4 or 8", "got 5"},
                     [](ConvAttributes& a) { a.weight_bits = 5; });
 
-  expect(parse_activation("n", "none") == Activation::kNone, "activation none");
-  expect(parse_activation("n", "relu") == Activation::kRelu, "activation relu");
-  expect(parse_activation("n", "relu6") == Activation::kRelu6, "activation relu6");
+  for (int i = 0; i < kActivationCount; ++i) {
+    expect(static_cast<int>(parse_activation("n", kActivationNames[i])) == i,
+           std::string("activation ") + kActivationNames[i]);
+  }
   expect(parse_activation("n", "hardswish") == Activation::kHardswish, "activation hardswish");
   expect_refusal("activation", {"n: activation", "hardswish", "got 'gelu'"},
                  [] { parse_activation("n", "gelu"); });
@@ -113,10 +111,10 @@ void test_output_extents(std::mt19937& random) {
     a.pads = {draw(0, 3), draw(0, 3), draw(0, 3), draw(0, 3)};
     a.dilations = {draw(1, 3), draw(1, 3)};
     const Shape x = {draw(0, 2), 2, draw(0, 12), draw(0, 12)};
-    const int64_t rows = count_windows(x[2], a.pads[0], a.pads[2], a.kernel_shape[0], a.strides[0],
-                                       a.dilations[0]);
-    const int64_t columns = count_windows(x[3], a.pads[1], a.pads[3], a.kernel_shape[1],
-                                          a.strides[1], a.dilations[1]);
+    const int64_t rows =
+        count_windows(x[2], a.pads[0], a.pads[2], a.kernel_shape[0], a.strides[0], a.dilations[0]);
+    const int64_t columns =
+        count_windows(x[3], a.pads[1], a.pads[3], a.kernel_shape[1], a.strides[1], a.dilations[1]);
     const Shape w = {3, 2, a.kernel_shape[0], a.kernel_shape[1]};
     if (rows == 0 || columns == 0) {
       expect_refusal("window larger than X", {"X padded", "dilated kernel"},
@@ -260,8 +258,8 @@ void refuse_row(const std::vector<int32_t>& row, int64_t terms, int64_t bits,
   std::vector<float> decoded(static_cast<size_t>(terms));
   std::vector<std::string> expected = {"n: W code"};
   expected.insert(expected.end(), parts.begin(), parts.end());
-  expect_refusal("row", expected, [&] { decode_row("n", row.data(), 6, terms, bits,
-                                                   decoded.data()); });
+  expect_refusal("row", expected,
+                 [&] { decode_row("n", row.data(), 6, terms, bits, decoded.data()); });
 }
 
 void test_bad_codes() {

@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "activations.h"
+#include "shiftadd/convolution.h"
 #include "support.h"
 
 namespace shiftadd {
@@ -45,7 +46,8 @@ struct ConvolutionCase {
       const uint32_t code = sign | static_cast<uint32_t>(1 - std::ilogb(w[i]));
       const int64_t codes = 32 / weight_bits;
       int32_t& word = words[static_cast<size_t>(row * columns + term / codes)];
-      word = static_cast<int32_t>(static_cast<uint32_t>(word) | code << (term % codes * weight_bits));
+      word =
+          static_cast<int32_t>(static_cast<uint32_t>(word) | code << (term % codes * weight_bits));
     }
   }
 
@@ -61,25 +63,19 @@ struct ConvolutionCase {
             double sum = 0, size = 0;
             for_each_term(g, n, m, i, j, [&](int64_t x_index, int64_t w_index) {
               const double value = x_index < 0 ? 0 : x[x_index];
-              const double term = is_shift(kind) ? value * w[w_index] : -std::fabs(value - w[w_index]);
+              const double term =
+                  is_shift(kind) ? value * w[w_index] : -std::fabs(value - w[w_index]);
               sum += term;
               size += std::fabs(term);
             });
-            squared += std::pow(y[at] - activated(sum * scale[m] + bias[m]), 2);
+            squared +=
+                std::pow(y[at] - expected_activation(activation, sum * scale[m] + bias[m]), 2);
             magnitude += std::pow(size * std::fabs(scale[m]) + std::fabs(bias[m]), 2);
           }
         }
       }
     }
     return squared == 0 ? 0 : std::sqrt(squared / magnitude);
-  }
-
- private:
-  double activated(double v) const {
-    if (activation == Activation::kNone) return v;
-    if (activation == Activation::kRelu) return std::max(v, 0.0);
-    if (activation == Activation::kRelu6) return std::min(std::max(v, 0.0), 6.0);
-    return v * std::min(std::max(v + 3, 0.0), 6.0) / 6;
   }
 };
 
@@ -102,8 +98,16 @@ inline ConvolutionCase fill_case(std::mt19937& random, OperatorKind kind, const 
     for (float& value : values) value = normal(random);
     return values;
   };
-  ConvolutionCase c = {kind, a, g, static_cast<Activation>(draw(random, 0, 3)),
-                       is_shift(kind) ? a.weight_bits : 0, {}, {}, {}, {}, {}};
+  ConvolutionCase c = {kind,
+                       a,
+                       g,
+                       static_cast<Activation>(draw(random, 0, kActivationCount - 1)),
+                       is_shift(kind) ? a.weight_bits : 0,
+                       {},
+                       {},
+                       {},
+                       {},
+                       {}};
   c.x = floats(g.batch * g.channels * g.height * g.width);
   c.w = floats(g.out_channels * g.terms);
   if (is_shift(kind)) {

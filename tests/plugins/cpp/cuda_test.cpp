@@ -1,8 +1,8 @@
-// The CUDA kernels, built for the host, through the interface that a runtime's binding calls: random
-// convolutions in float32 and float16, arrays that end at a guard page, outputs that start as NaN, the
-// threads of a block in ascending and in descending order. Run by tests/plugins/test_cuda_kernels.py; prints one
-// line for each failure and exits 1 if there was any. Arguments: the number of random cases (0: a few
-// fixed shapes and nothing else), and a seed.
+// The CUDA kernels, built for the host, through the interface that a runtime's binding calls:
+// random convolutions in float32 and float16, arrays that end at a guard page, outputs that start
+// as NaN, the threads of a block in ascending and in descending order. Run by
+// tests/plugins/test_cuda_kernels.py; prints one line for each failure and exits 1 if there was
+// any. Arguments: the number of random cases (0: a few fixed shapes and nothing else), and a seed.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -35,8 +35,8 @@ std::vector<__half> to_half(const std::vector<float>& values) {
 
 // Runs the case as elements of type T, whose outputs start as `poison`.
 template <typename T>
-std::vector<float> run(const ConvolutionCase& c, cuda::DataType type, const std::vector<T>& x_values,
-                       T poison, int multiprocessors) {
+std::vector<float> run(const ConvolutionCase& c, cuda::DataType type,
+                       const std::vector<T>& x_values, T poison, int multiprocessors) {
   const ConvGeometry& g = c.geometry;
   const cuda::Problem problem = {c.kind, c.activation, type, c.weight_bits, g};
   cuda::validate_limits("case", problem);
@@ -59,8 +59,7 @@ void test_case(ConvolutionCase c, int multiprocessors) {
   const float nan = std::nanf("");
   for (const bool reversed : {false, true}) {
     cuda_host::device().reversed = reversed;
-    const double error =
-        c.error(run<float>(c, cuda::DataType::kFloat, c.x, nan, multiprocessors));
+    const double error = c.error(run<float>(c, cuda::DataType::kFloat, c.x, nan, multiprocessors));
     expect(error <= 2e-6, c.text() + ": float32: error " + detail::text(error));
   }
   const std::vector<__half> x = to_half(c.x);
@@ -108,14 +107,16 @@ void test_depthwise(std::mt19937& random) {
           a.group = draw(random, 1, 9);
           a.weight_bits = bits;
           const int64_t rows = a.group * draw(random, 1, 2);
-          test_case(test::draw_case(random, kind, a, {2, a.group, draw(random, 4, 14), 11}, rows), 1);
+          test_case(test::draw_case(random, kind, a, {2, a.group, draw(random, 4, 14), 11}, rows),
+                    1);
         }
       }
     }
   }
 }
 
-// Kernels and strides that have no kernel of their own, however they are written beside one another.
+// Kernels and strides that have no kernel of their own, however they are written beside one
+// another.
 void test_odd_depthwise(std::mt19937& random) {
   for (const int64_t kernel : {1, 2, 3, 4}) {
     for (const int64_t stride : {11, 12, 21, 22, 31, 41}) {
@@ -126,7 +127,8 @@ void test_odd_depthwise(std::mt19937& random) {
       a.weight_bits = 4;
       const int64_t extent = stride + kernel;
       test_case(test::draw_case(random, OperatorKind::kShiftConv, a, {1, a.group, extent, extent},
-                                a.group), 1);
+                                a.group),
+                1);
     }
   }
 }
@@ -146,8 +148,8 @@ void test_empty_batches() {
   for (const int64_t extent : {1, 1 << 14, 1 << 16}) {
     ConvAttributes a = test::same_attributes(1);
     a.group = 4;
-    const ConvGeometry g = resolve_geometry(OperatorKind::kAdderConv, "case", a,
-                                            {0, 4, extent, extent}, {4, 1, 1, 1});
+    const ConvGeometry g =
+        resolve_geometry(OperatorKind::kAdderConv, "case", a, {0, 4, extent, extent}, {4, 1, 1, 1});
     const cuda::Problem problem = {OperatorKind::kAdderConv, Activation::kNone,
                                    cuda::DataType::kFloat, 0, g};
     try {
@@ -166,8 +168,7 @@ void test_large_halves(std::mt19937& random) {
   ConvAttributes a = test::same_attributes(1);
   a.weight_bits = 4;
   for (const float factor : {1e-6f, 1e-3f, 63.0f, 100.0f, 3e4f}) {
-    ConvolutionCase c =
-        test::draw_case(random, OperatorKind::kShiftConv, a, {1, 33, 5, 5}, 19);
+    ConvolutionCase c = test::draw_case(random, OperatorKind::kShiftConv, a, {1, 33, 5, 5}, 19);
     for (float& x : c.x) x = std::min(std::max(x * factor, -65504.0f), 65504.0f);
     // Every weight 1 and every x the same: the largest sum that a slice can come to.
     if (factor == 63.0f) {
@@ -194,8 +195,7 @@ void test_not_finite(std::mt19937& random) {
     c.pack();
     c.x[5] = std::nanf("");
     c.x[6] = infinity;
-    const std::vector<float> single =
-        run<float>(c, cuda::DataType::kFloat, c.x, 0.0f, 1);
+    const std::vector<float> single = run<float>(c, cuda::DataType::kFloat, c.x, 0.0f, 1);
     const std::vector<float> half =
         run<__half>(c, cuda::DataType::kHalf, to_half(c.x), __half(0.0f), 1);
     for (size_t i = 0; i < single.size(); ++i) {
@@ -218,8 +218,8 @@ void test_workspace(std::mt19937& random) {
       const ConvGeometry g =
           resolve_geometry(OperatorKind::kShiftConv, "case", a, {n, channels, height, extent},
                            {rows, packed_columns(channels, 4)});
-      return cuda::workspace_bytes({OperatorKind::kShiftConv, Activation::kNone,
-                                    cuda::DataType::kFloat, 4, g}, mp);
+      return cuda::workspace_bytes(
+          {OperatorKind::kShiftConv, Activation::kNone, cuda::DataType::kFloat, 4, g}, mp);
     };
     const int64_t smaller = draw(random, 1, batch), lower = draw(random, 1, extent);
     expect(need(smaller, lower) <= need(batch, extent), "workspace of a smaller problem");
@@ -230,7 +230,7 @@ void test_limits() {
   ConvAttributes a = test::same_attributes(1);
   a.weight_bits = 4;
   ConvGeometry g = resolve_geometry(OperatorKind::kShiftConv, "case", a, {1, 64, 64, 64}, {8, 8});
-  for (int64_t ConvGeometry::*size :
+  for (int64_t ConvGeometry::* size :
        {&ConvGeometry::batch, &ConvGeometry::height, &ConvGeometry::out_channels,
         &ConvGeometry::pad_top, &ConvGeometry::terms}) {
     ConvGeometry large = g;
@@ -238,8 +238,8 @@ void test_limits() {
     large.group_channels = large.terms;
     bool refused = false;
     try {
-      cuda::validate_limits("case", {OperatorKind::kShiftConv, Activation::kNone,
-                                     cuda::DataType::kFloat, 4, large});
+      cuda::validate_limits(
+          "case", {OperatorKind::kShiftConv, Activation::kNone, cuda::DataType::kFloat, 4, large});
     } catch (const ContractError&) {
       refused = true;
     }
@@ -280,7 +280,8 @@ constexpr size_t kKernels = 84;
 
 int main(int count, char** arguments) {
   const int cases = count > 1 ? std::atoi(arguments[1]) : 400;
-  const unsigned seed = count > 2 ? std::strtoul(arguments[2], nullptr, 10) : std::random_device{}();
+  const unsigned seed =
+      count > 2 ? std::strtoul(arguments[2], nullptr, 10) : std::random_device{}();
   std::mt19937 random(seed);
   if (cases == 0) {
     test_few_shapes(random);

@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "support.h"
 
 namespace shiftadd {

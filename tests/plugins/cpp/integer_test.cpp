@@ -1,7 +1,8 @@
 // The integer operators on every instruction set of this machine, bit for bit: random shapes,
 // arrays that end at a guard page, sums at the limits of their lanes, outputs of which each
-// byte was wrong before. Run by tests/plugins/test_cpp_programs.py under sanitizers and, cross-built, by
-// tests/plugins/test_aarch64.py; prints one line for each failure and exits 1 if there was any.
+// byte was wrong before. Run by tests/plugins/test_cpp_programs.py under sanitizers and,
+// cross-built, by tests/plugins/test_aarch64.py; prints one line for each failure and exits 1 if
+// there was any.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -10,12 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "integer/addition.h"
-#include "integer_case.h"
-#include "integer/convolution.h"
-#include "shiftadd/contract.h"
-#include "support.h"
+#include "activations.h"
 #include "common/thread_pool.h"
+#include "integer/addition.h"
+#include "integer/convolution.h"
+#include "integer_case.h"
+#include "shiftadd/convolution.h"
+#include "support.h"
 
 namespace {
 
@@ -31,14 +33,7 @@ uint8_t requantized(const IntegerCase& c, int64_t m, int32_t sum) {
   const float multiplier = static_cast<float>(c.scale[m] * unit);
   float v = static_cast<float>(sum) * multiplier;
   v = v + c.bias[m];
-  if (c.activation != Activation::kNone && c.activation != Activation::kHardswish) {
-    v = std::max(v, 0.0f);
-  }
-  if (c.activation == Activation::kRelu6) v = std::min(v, 6.0f);
-  if (c.activation == Activation::kHardswish) {
-    const float gate = std::min(std::max(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f);
-    v = v * gate;
-  }
+  v = test::expected_activation(c.activation, v);
   v = v * (1.0f / c.quantization.y_scale);
   v = std::nearbyint(v) + static_cast<float>(c.quantization.y_zero_point);
   return static_cast<uint8_t>(std::min(std::max(v, 0.0f), 255.0f));
@@ -88,8 +83,7 @@ void test_case(const IntegerCase& c, const std::vector<uint8_t>& expected,
     convolution.run(g, {in.data(), scale.data(), bias.data(), y.data()}, c.quantization,
                     c.activation, layout, threads);
     expect(std::equal(wanted.begin(), wanted.end(), y.data()),
-           std::string(kernels.name) + (last ? " NHWC: " : " NCHW: ") +
-               test::describe(c.kind, g));
+           std::string(kernels.name) + (last ? " NHWC: " : " NCHW: ") + test::describe(c.kind, g));
   }
 }
 
@@ -165,6 +159,7 @@ int main() {
     const Addition addition = draw_addition(random);
     for (const cpu::IntegerKernels* table : tables) test_addition(addition, *table);
   }
-  expect(codes.size() > 200, "the cases' outputs have " + detail::text(codes.size()) + " codes only");
+  expect(codes.size() > 200,
+         "the cases' outputs have " + detail::text(codes.size()) + " codes only");
   return test::report(seed);
 }

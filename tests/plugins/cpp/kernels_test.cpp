@@ -1,7 +1,8 @@
-// The convolution on every instruction set of this machine and on the thread pool, under sanitizers:
-// random shapes, arrays that end at a guard page, outputs that start as NaN, inputs that are far from
-// 0 and close to the weights, inputs that are not finite. Run by
-// tests/plugins/test_cpp_programs.py; prints one line for each failure and exits 1 if there was any.
+// The convolution on every instruction set of this machine and on the thread pool, under
+// sanitizers: random shapes, arrays that end at a guard page, outputs that start as NaN, inputs
+// that are far from 0 and close to the weights, inputs that are not finite. Run by
+// tests/plugins/test_cpp_programs.py; prints one line for each failure and exits 1 if there was
+// any.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -15,10 +16,11 @@
 #include <thread>
 #include <vector>
 
-#include "float/convolution.h"
-#include "shiftadd/contract.h"
-#include "support.h"
+#include "activations.h"
 #include "common/thread_pool.h"
+#include "float/convolution.h"
+#include "shiftadd/convolution.h"
+#include "support.h"
 
 namespace {
 
@@ -44,7 +46,7 @@ constexpr test::Sizes kSizes = {20, 16, 21, 40, 70, 150, 30, 6, 120};
 Case draw_case(std::mt19937& random) {
   Case c;
   c.kind = test::draw(random, 0, 1) ? OperatorKind::kShiftConv : OperatorKind::kAdderConv;
-  c.activation = static_cast<Activation>(test::draw(random, 0, 3));
+  c.activation = static_cast<Activation>(test::draw(random, 0, kActivationCount - 1));
   c.geometry = test::draw_geometry(random, kSizes);
   const ConvGeometry& g = c.geometry;
   // Around such a mean a sum of distances is small beside what it is the difference of.
@@ -64,19 +66,13 @@ Case draw_case(std::mt19937& random) {
   return c;
 }
 
-double activate(double v, Activation activation) {
-  if (activation == Activation::kNone) return v;
-  if (activation == Activation::kRelu) return std::max(v, 0.0);
-  if (activation == Activation::kRelu6) return std::min(std::max(v, 0.0), 6.0);
-  return v * std::min(std::max(v + 3, 0.0), 6.0) / 6;
-}
-
 // Squared norms of the error and of what the contract's tolerance is relative to.
 struct Error {
   double squared = 0, magnitude = 0;
 };
 
-void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double got, Error& error) {
+void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double got,
+               Error& error) {
   double sum = 0, size = 0;
   test::for_each_term(c.geometry, n, m, i, j, [&](int64_t x_index, int64_t w_index) {
     const double x = x_index < 0 ? 0 : c.x[x_index];
@@ -85,7 +81,7 @@ void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double
     sum += value;
     size += std::fabs(value);
   });
-  const double expected = activate(sum * c.scale[m] + c.bias[m], c.activation);
+  const double expected = test::expected_activation(c.activation, sum * c.scale[m] + c.bias[m]);
   error.squared += (got - expected) * (got - expected);
   error.magnitude += std::pow(size * std::fabs(c.scale[m]) + std::fabs(c.bias[m]), 2);
 }
@@ -93,14 +89,12 @@ void add_error(const Case& c, int64_t n, int64_t m, int64_t i, int64_t j, double
 std::vector<float> run(const Case& c, const cpu::MicroKernels& kernels) {
   const ConvGeometry& g = c.geometry;
   const size_t count = static_cast<size_t>(g.batch * g.out_channels * g.out_height * g.out_width);
-  const test::Guarded<float> y(
-      std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
+  const test::Guarded<float> y(std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()));
   const test::Guarded<float> x(c.x), scale(c.scale), bias(c.bias);
   const cpu::Convolution convolution(c.kind, kernels, test::packing_geometry(g),
                                      test::Guarded<float>(c.w).data());
   cpu::ProcessThreads threads(cpu::wanted_threads());
-  convolution.run(g, {x.data(), scale.data(), bias.data(), y.data()}, c.activation,
-                  threads);
+  convolution.run(g, {x.data(), scale.data(), bias.data(), y.data()}, c.activation, threads);
   return std::vector<float>(y.data(), y.data() + count);
 }
 
@@ -122,7 +116,8 @@ void test_case(const Case& c, const cpu::MicroKernels& kernels) {
                     detail::text(std::sqrt(error.squared / error.magnitude)));
 }
 
-// An input or a weight that is not finite makes those outputs so that it is a term of, and no other.
+// An input or a weight that is not finite makes those outputs so that it is a term of, and no
+// other.
 void test_not_finite(std::mt19937& random, const cpu::MicroKernels& kernels) {
   const float infinity = std::numeric_limits<float>::infinity();
   const float values[] = {infinity, -infinity, std::nanf("")};
@@ -131,8 +126,8 @@ void test_not_finite(std::mt19937& random, const cpu::MicroKernels& kernels) {
   c.activation = Activation::kNone;
   for (std::vector<float>* array : {&c.x, &c.w}) {
     if (array->empty() || test::draw(random, 0, 1)) continue;
-    const size_t at = static_cast<size_t>(
-        test::draw(random, 0, static_cast<int64_t>(array->size()) - 1));
+    const size_t at =
+        static_cast<size_t>(test::draw(random, 0, static_cast<int64_t>(array->size()) - 1));
     (*array)[at] = values[test::draw(random, 0, 2)];
   }
   const ConvGeometry& g = c.geometry;
@@ -148,7 +143,7 @@ void test_not_finite(std::mt19937& random, const cpu::MicroKernels& kernels) {
           });
           const double expected = c.bias[m] - c.scale[m] * sum;
           const double size = std::fabs(c.scale[m]) * sum + std::fabs(c.bias[m]);
-          const bool same = std::isnan(expected) ? std::isnan(y[at])
+          const bool same = std::isnan(expected)   ? std::isnan(y[at])
                             : std::isinf(expected) ? y[at] == expected
                                                    : std::fabs(y[at] - expected) <= 1e-5 * size;
           wrong += same ? 0 : 1;
@@ -172,8 +167,8 @@ void test_callers(const Case& c, const cpu::MicroKernels& kernels) {
   for (std::thread& caller : callers) caller.join();
   for (const auto& output : outputs) {
     const bool same = output.size() == alone.size() &&
-                      (alone.empty() || std::memcmp(output.data(), alone.data(),
-                                                    alone.size() * sizeof(float)) == 0);
+                      (alone.empty() ||
+                       std::memcmp(output.data(), alone.data(), alone.size() * sizeof(float)) == 0);
     expect(same, "callers at once: " + test::describe(c.kind, c.geometry));
   }
 }

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace test {
@@ -52,8 +52,8 @@ class Guarded {
     const size_t bytes = values.size() * sizeof(T);
     const size_t inside = (bytes + page - 1) / page * page;
     size_ = inside + page;
-    pages_ = static_cast<char*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE,
-                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    pages_ = static_cast<char*>(
+        mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (pages_ == MAP_FAILED || mprotect(pages_ + inside, page, PROT_NONE) != 0) {
       std::perror("guard page");
       std::abort();
@@ -112,8 +112,9 @@ inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes,
   const bool depthwise = one_in(3);
   const bool deep = !depthwise && one_in(6);
   const bool wide = !deep && one_in(10);
-  a.group = depthwise ? draw(random, 1, sizes.depthwise_groups)
-                      : deep || one_in(2) ? 1 : draw(random, 2, 5);
+  a.group = depthwise           ? draw(random, 1, sizes.depthwise_groups)
+            : deep || one_in(2) ? 1
+                                : draw(random, 2, 5);
   int64_t channels = depthwise ? 1
                      : deep    ? draw(random, sizes.deep_channels_from, sizes.deep_channels_to)
                                : draw(random, 1, sizes.group_channels);
@@ -132,8 +133,10 @@ inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes,
     if (position) return window - a.pads[axis + 2];
     const int64_t least = std::max<int64_t>(window - a.pads[axis] - a.pads[axis + 2], 0);
     if (one_in(2)) return least;
-    return least + draw(random, 0, wide ? sizes.wide_extent
-                                        : deep ? sizes.deep_extent : sizes.extent);
+    return least + draw(random, 0,
+                        wide   ? sizes.wide_extent
+                        : deep ? sizes.deep_extent
+                               : sizes.extent);
   };
   if (drawn != nullptr) *drawn = a;
   return resolve_geometry(OperatorKind::kAdderConv, "case", a,
@@ -141,8 +144,8 @@ inline ConvGeometry draw_geometry(std::mt19937& random, const Sizes& sizes,
                           {a.group * rows, channels, a.kernel_shape[0], a.kernel_shape[1]});
 }
 
-// A geometry to pack weights for: of the case's only what packing may know, as one packed convolution
-// runs images of any size.
+// A geometry to pack weights for: of the case's only what packing may know, as one packed
+// convolution runs images of any size.
 inline ConvGeometry packing_geometry(const ConvGeometry& g) {
   ConvGeometry packing = g;
   packing.batch = 0;

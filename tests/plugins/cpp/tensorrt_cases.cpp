@@ -7,7 +7,7 @@
 
 #include "bridge.h"
 #include "call.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 #include "tensorrt_fields.h"
 #include "tensorrt_library.h"
 #include "tensorrt_plugins.h"
@@ -100,8 +100,8 @@ int shiftadd_convolve(const ShiftaddCall* call, char* error, size_t error_bytes)
     const Tensors tensors = tensors_of(*call);
     const std::unique_ptr<Plugin> plugin = engine_plugin(*call, tensors);
     plugin->change_shapes(tensors);
-    const Buffers buffers = {{{call->x, call->w, call->scale, call->bias}}, {{call->y}},
-                             call->workspace};
+    const Buffers buffers = {
+        {{call->x, call->w, call->scale, call->bias}}, {{call->y}}, call->workspace};
     if (plugin->enqueue(plain(tensors), buffers) == 0) return 0;
     throw std::runtime_error(library().logger.lines.back().second);
   }));

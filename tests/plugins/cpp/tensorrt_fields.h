@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace tensorrt_test {
 
@@ -28,8 +28,7 @@ class Bytes {
 };
 
 inline const char* activation_name(shiftadd::Activation activation) {
-  const char* const names[] = {"none", "relu", "relu6", "hardswish"};
-  return names[static_cast<int>(activation)];
+  return shiftadd::kActivationNames[static_cast<int>(activation)];
 }
 
 class Fields {
@@ -58,8 +57,8 @@ class Fields {
     set(name, value.data(), value.size(), nvinfer1::PluginFieldType::kCHAR, value.size());
   }
 
-  void set(const std::string& name, const void* data, size_t bytes,
-           nvinfer1::PluginFieldType type, size_t length) {
+  void set(const std::string& name, const void* data, size_t bytes, nvinfer1::PluginFieldType type,
+           size_t length) {
     data_.emplace_back(new Bytes(data, bytes));
     nvinfer1::PluginField& field = get(name);
     field.data = data_.back()->data();

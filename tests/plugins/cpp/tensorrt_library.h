@@ -125,11 +125,8 @@ class Dimension : public nvinfer1::IDimensionExpr {
  public:
   using Integer = decltype(std::declval<nvinfer1::IDimensionExpr>().getConstantValue());
 
-  Dimension(bool constant, int64_t value) : impl_(constant, value) {
-    mImpl = &impl_;
-  }
-  Dimension(nvinfer1::DimensionOperation operation, const Dimension& first,
-            const Dimension& second)
+  Dimension(bool constant, int64_t value) : impl_(constant, value) { mImpl = &impl_; }
+  Dimension(nvinfer1::DimensionOperation operation, const Dimension& first, const Dimension& second)
       : Dimension(first.isConstant() && second.isConstant(), 0) {
     operation_ = operation;
     first_ = &first;

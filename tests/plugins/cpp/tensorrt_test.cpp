@@ -20,8 +20,9 @@
 #include "tensorrt_plugins.h"
 
 // The address sanitizer's, of which GCC brings no header.
-extern "C" int __sanitizer_install_malloc_and_free_hooks(
-    void (*allocated)(const volatile void*, size_t), void (*released)(const volatile void*));
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void*,
+                                                                           size_t),
+                                                         void (*released)(const volatile void*));
 
 namespace {
 
@@ -82,9 +83,9 @@ Tensors make_tensors(OperatorKind kind, const ConvAttributes& a, const ConvGeome
     nvinfer1::DynamicPluginTensorDesc& tensor = tensors[i];
     tensor.desc.dims = tensor.min = tensor.max = make_dims(shapes[i]);
     tensor.desc.format = TensorFormat::kLINEAR;
-    tensor.desc.type = i == 0 || i == 4            ? type
+    tensor.desc.type = i == 0 || i == 4           ? type
                        : i == 1 && is_shift(kind) ? DataType::kINT32
-                                                   : DataType::kFLOAT;
+                                                  : DataType::kFLOAT;
   }
   return tensors;
 }
@@ -191,11 +192,10 @@ void test_good_fields(const Operator& op) {
     f.ints<int64_t>("group", {1}, PluginFieldType::kINT64);
   });
 #endif
-  for (const Activation activation :
-       {Activation::kNone, Activation::kRelu, Activation::kRelu6, Activation::kHardswish}) {
+  for (int i = 0; i < kActivationCount; ++i) {
     ConvAttributes a = attributes_3x3(op.kind);
-    a.activation = activation;
-    expect(create(op, a) != nullptr, op.text() + ": activation " + activation_name(activation));
+    a.activation = static_cast<Activation>(i);
+    expect(create(op, a) != nullptr, op.text() + ": activation " + activation_name(a.activation));
   }
   expect(create(op, attributes_3x3(op.kind), nullptr) != nullptr, op.text() + ": no name");
 }
@@ -203,8 +203,8 @@ void test_good_fields(const Operator& op) {
 void expect_refused(const Operator& op, const std::string& field,
                     const std::vector<std::string>& parts,
                     const std::function<void(Fields&)>& change) {
-  std::vector<std::string> expected = {"[shiftadd]", operator_name(op.kind), kNode, field,
-                                       "expected", "got"};
+  std::vector<std::string> expected = {
+      "[shiftadd]", operator_name(op.kind), kNode, field, "expected", "got"};
   expected.insert(expected.end(), parts.begin(), parts.end());
   Fields fields(op.kind, attributes_3x3(op.kind));
   change(fields);
@@ -290,20 +290,20 @@ void test_bad_fields(const Operator& op) {
 
 void test_combination(const Operator& op, Plugin& plugin, int32_t position, DataType x_type,
                       DataType type, int32_t format) {
-  Tensors tensors = make_tensors(
-      op.kind, attributes_3x3(op.kind),
-      resolve_geometry(OperatorKind::kAdderConv, "case", attributes_3x3(op.kind), {1, 8, 5, 5},
-                       {4, 8, 3, 3}),
-      x_type);
+  Tensors tensors =
+      make_tensors(op.kind, attributes_3x3(op.kind),
+                   resolve_geometry(OperatorKind::kAdderConv, "case", attributes_3x3(op.kind),
+                                    {1, 8, 5, 5}, {4, 8, 3, 3}),
+                   x_type);
   // What comes behind the position is not set yet.
   for (size_t i = static_cast<size_t>(position) + 1; i < tensors.size(); ++i) {
     std::memset(static_cast<void*>(&tensors[i]), 0xa5, sizeof(tensors[i]));
   }
   tensors[static_cast<size_t>(position)].desc.type = type;
   tensors[static_cast<size_t>(position)].desc.format = static_cast<TensorFormat>(format);
-  const bool fits = position == 0   ? type == DataType::kFLOAT || type == DataType::kHALF
-                    : position == 1 ? type == (is_shift(op.kind) ? DataType::kINT32
-                                                                 : DataType::kFLOAT)
+  const bool fits = position == 0 ? type == DataType::kFLOAT || type == DataType::kHALF
+                    : position == 1
+                        ? type == (is_shift(op.kind) ? DataType::kINT32 : DataType::kFLOAT)
                     : position == 4 ? type == x_type
                                     : type == DataType::kFLOAT;
   expect(plugin.supports(position, tensors, 4, 1) ==
@@ -381,8 +381,7 @@ void test_output_dims(const Operator& op, std::mt19937& random) {
     Builder builder;
     const std::vector<bool> is_known = {(known & 1) != 0, (known & 2) != 0, (known & 4) != 0,
                                         (known & 8) != 0};
-    const DimsExprs y =
-        plugin->output_dims(make_expressions(builder, shapes, is_known), builder);
+    const DimsExprs y = plugin->output_dims(make_expressions(builder, shapes, is_known), builder);
     const std::string what = op.text() + ": " + test::describe(op.kind, g);
     expect(y.nbDims == 4, what + ": refused");
     if (y.nbDims != 4) continue;
@@ -436,10 +435,12 @@ void test_refused_dims(const Operator& op) {
   expect_dims_refused(op, "group", [](A& a, S&) { a.group = 3; });
   expect_dims_refused(op, "sum of pads", [](A& a, S&) { a.pads = {2147483647, 0, 1, 0}; },
                       {true, true, false, true});
-  expect_dims_refused(op, "dilated kernel", [](A& a, S&) {
-    a.dilations = {1 << 30, 1};
-    a.pads = {5, 0, 5, 0};
-  }, {true, true, false, true});
+  expect_dims_refused(op, "dilated kernel",
+                      [](A& a, S&) {
+                        a.dilations = {1 << 30, 1};
+                        a.pads = {5, 0, 5, 0};
+                      },
+                      {true, true, false, true});
   expect_dims_refused(op, "inputs", [](A&, S& s) { s.pop_back(); });
   expect_dims_refused(op, "inputs", [](A&, S& s) { s.push_back({4}); });
 }
@@ -459,8 +460,7 @@ void test_odd_ranks(const Operator& op) {
   }
   builder.failing = true;
   expect_logged(op.text() + ": a builder that fails", {"dimension expression"}, [&] {
-    expect(plugin->output_dims(make_expressions(builder, shapes, {true, true, true, true}),
-                               builder)
+    expect(plugin->output_dims(make_expressions(builder, shapes, {true, true, true, true}), builder)
                    .nbDims == -1,
            op.text() + ": a builder that fails");
   });
@@ -493,11 +493,9 @@ void test_workspace(const Operator& op, std::mt19937& random) {
     plugin->configure(tensors);
     const ConvGeometry g = geometry(image);
     const cuda::Problem problem = {
-        op.kind, a.activation, type == DataType::kHALF ? cuda::DataType::kHalf
-                                                       : cuda::DataType::kFloat,
-        a.weight_bits, g};
-    const size_t needed =
-        cuda::workspace_bytes(problem, cuda_host::device().multiprocessors);
+        op.kind, a.activation,
+        type == DataType::kHALF ? cuda::DataType::kHalf : cuda::DataType::kFloat, a.weight_bits, g};
+    const size_t needed = cuda::workspace_bytes(problem, cuda_host::device().multiprocessors);
     const size_t given = plugin->workspace(tensors);
     expect(given >= needed && given < (size_t{1} << 40), op.text() + ": workspace");
     return given;
@@ -506,10 +504,10 @@ void test_workspace(const Operator& op, std::mt19937& random) {
     expect(bytes(small, small, type) <= bytes(large, small, type),
            op.text() + ": workspace of a smaller problem");
   }
-  Tensors wrong = make_tensors(op.kind, a,
-                               resolve_geometry(OperatorKind::kAdderConv, "case", a, large,
-                                                {rows, channels, 1, 1}),
-                               DataType::kFLOAT);
+  Tensors wrong = make_tensors(
+      op.kind, a,
+      resolve_geometry(OperatorKind::kAdderConv, "case", a, large, {rows, channels, 1, 1}),
+      DataType::kFLOAT);
   wrong[3].max.d[0] += 1;
   expect_logged(op.text() + ": workspace of wrong shapes", {kNode, "bias shape"}, [&] {
     expect(plugin->workspace(wrong) > (size_t{1} << 60), op.text() + ": an answer that builds");
@@ -525,7 +523,10 @@ struct Run {
       size_t workspace_bytes)
       : count(static_cast<size_t>(c.geometry.batch * c.geometry.out_channels *
                                   c.geometry.out_height * c.geometry.out_width)),
-        x(x_values), y(std::vector<Element>(count, poison)), w(c.words), scale(c.scale),
+        x(x_values),
+        y(std::vector<Element>(count, poison)),
+        w(c.words),
+        scale(c.scale),
         bias(c.bias),
         workspace(std::vector<float>(workspace_bytes / sizeof(float), std::nanf(""))) {}
 
@@ -644,10 +645,10 @@ ConvolutionCase draw_smaller(std::mt19937& random, const ConvolutionCase& c) {
     const int64_t window = a.dilations[axis] * (a.kernel_shape[axis] - 1) + 1;
     return draw(random, std::max<int64_t>(window - a.pads[axis] - a.pads[axis + 2], 0), largest);
   };
-  return test::draw_case(random, c.kind, c.attributes,
-                         {draw(random, 0, g.batch), g.channels, extent(0, g.height),
-                          extent(1, g.width)},
-                         g.out_channels);
+  return test::draw_case(
+      random, c.kind, c.attributes,
+      {draw(random, 0, g.batch), g.channels, extent(0, g.height), extent(1, g.width)},
+      g.out_channels);
 }
 
 void test_lives(const Operator& op, std::mt19937& random) {
@@ -771,8 +772,7 @@ void test_refused_configurations(const Operator& op) {
       op.kind, a, resolve_geometry(OperatorKind::kAdderConv, "case", a, {2, 8, 5, 5}, {4, 8, 3, 3}),
       DataType::kHALF);
   const auto plugin = create(op, a);
-  const auto refused = [&](const std::string& field,
-                           const std::function<void(Tensors&)>& change) {
+  const auto refused = [&](const std::string& field, const std::function<void(Tensors&)>& change) {
     for (const bool dynamic : {false, true}) {
       Tensors tensors = dynamic ? as_dynamic(good) : good;
       change(tensors);
@@ -792,9 +792,8 @@ void test_refused_configurations(const Operator& op) {
   refused("W shape", [](Tensors& t) { t[1].desc.dims.d[1] += 1; });
   refused("X rank", [](Tensors& t) { t[0].desc.dims.nbDims = 5; });
   for (const bool dynamic : {false, true}) {
-    expect_silence(op.text() + ": configure", [&] {
-      plugin->configure(dynamic ? as_dynamic(good) : good);
-    });
+    expect_silence(op.text() + ": configure",
+                   [&] { plugin->configure(dynamic ? as_dynamic(good) : good); });
   }
 }
 
@@ -947,13 +946,12 @@ void test_serialized_fields(const Operator& op) {
   const Blob blob = create(op, a)->serialize();
   const auto refused = [&](const std::string& what, const std::function<void(Fields&)>& change) {
     Fields fields;
-    fields.set("shiftadd_plugin", blob.data(), blob.size(), PluginFieldType::kUNKNOWN,
-               blob.size());
+    fields.set("shiftadd_plugin", blob.data(), blob.size(), PluginFieldType::kUNKNOWN, blob.size());
     change(fields);
     expect_logged(op.text() + ": " + what, {kNode}, [&] {
-      expect(factory->create(kNode, fields.collection(), nvinfer1::TensorRTPhase::kRUNTIME) ==
-                 nullptr,
-             op.text() + ": accepted " + what);
+      expect(
+          factory->create(kNode, fields.collection(), nvinfer1::TensorRTPhase::kRUNTIME) == nullptr,
+          op.text() + ": accepted " + what);
     });
   };
   refused("no field", [](Fields& f) { f.remove("shiftadd_plugin"); });
@@ -963,9 +961,9 @@ void test_serialized_fields(const Operator& op) {
   refused("another type",
           [](Fields& f) { f.get("shiftadd_plugin").type = PluginFieldType::kCHAR; });
   Fields attributes(op.kind, a);
-  expect(factory->create(kNode, attributes.collection(), nvinfer1::TensorRTPhase::kRUNTIME) ==
-             nullptr,
-         op.text() + ": attributes as an engine's");
+  expect(
+      factory->create(kNode, attributes.collection(), nvinfer1::TensorRTPhase::kRUNTIME) == nullptr,
+      op.text() + ": attributes as an engine's");
   Fields serialized;
   serialized.set("shiftadd_plugin", blob.data(), blob.size(), PluginFieldType::kUNKNOWN,
                  blob.size());
@@ -1026,8 +1024,8 @@ void ignore_release(const volatile void*) {}
 // With an empty batch, for which no kernel is launched: the host's launches do allocate.
 void test_allocations(const Operator& op) {
   const ConvAttributes a = attributes_3x3(op.kind);
-  const ConvGeometry g = resolve_geometry(OperatorKind::kAdderConv, "case", a, {0, 8, 5, 5},
-                                          {4, 8, 3, 3});
+  const ConvGeometry g =
+      resolve_geometry(OperatorKind::kAdderConv, "case", a, {0, 8, 5, 5}, {4, 8, 3, 3});
   const Tensors tensors = make_tensors(op.kind, a, g, DataType::kFLOAT);
   const auto plugin = create(op, a);
   plugin->change_shapes(tensors);

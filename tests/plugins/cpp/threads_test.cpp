@@ -1,8 +1,8 @@
-// What many threads share, for eight of them at a time: a packed convolution, float and integer, the
-// cache of one, and the thread pool. Each caller goes through the inputs of all, so that at any moment
-// they are at different ones, and every output has to be, bit for bit, the one of a lone run. Run by
-// tests/runtime/test_threads.py under the thread sanitizer; prints one line for each failure and exits 1 if
-// there was any.
+// What many threads share, for eight of them at a time: a packed convolution, float and integer,
+// the cache of one, and the thread pool. Each caller goes through the inputs of all, so that at any
+// moment they are at different ones, and every output has to be, bit for bit, the one of a lone
+// run. Run by tests/runtime/test_threads.py under the thread sanitizer; prints one line for each
+// failure and exits 1 if there was any.
 #include <atomic>
 #include <cstring>
 #include <limits>
@@ -11,13 +11,13 @@
 #include <thread>
 #include <vector>
 
-#include "float/convolution.h"
-#include "convolution_case.h"
-#include "integer_case.h"
-#include "integer/convolution.h"
-#include "shiftadd/contract.h"
-#include "support.h"
 #include "common/thread_pool.h"
+#include "convolution_case.h"
+#include "float/convolution.h"
+#include "integer/convolution.h"
+#include "integer_case.h"
+#include "shiftadd/convolution.h"
+#include "support.h"
 #include "weight_cache.h"
 
 namespace {
@@ -205,8 +205,8 @@ int main() {
   std::mt19937 random(seed);
   const std::vector<const cpu::MicroKernels*> kernels = {&cpu::portable_micro_kernels(),
                                                          &cpu::select_micro_kernels()};
-  const std::vector<const cpu::IntegerKernels*> integer_kernels = {
-      &cpu::portable_integer_kernels(), &cpu::select_integer_kernels()};
+  const std::vector<const cpu::IntegerKernels*> integer_kernels = {&cpu::portable_integer_kernels(),
+                                                                   &cpu::select_integer_kernels()};
   for (int i = 0; i < kCases; ++i) {
     for (const cpu::MicroKernels* table : kernels) {
       test_convolution(random, *table);

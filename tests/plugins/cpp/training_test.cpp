@@ -1,6 +1,8 @@
-// The training kernels under sanitizers: sizes around every tile's edge, arrays that end where their
-// memory ends, outputs that start as NaN. Run by tests/plugins/test_cpp_programs.py, once for each value
-// of SHIFTADD_CPU_ISA; prints one line for each failure and exits 1 if there was any.
+// The training kernels under sanitizers: sizes around every tile's edge, arrays that end where
+// their memory ends, outputs that start as NaN. Run by tests/plugins/test_cpp_programs.py, once for
+// each value of SHIFTADD_CPU_ISA; prints one line for each failure and exits 1 if there was any.
+#include "shiftadd/training.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -8,8 +10,6 @@
 #include <random>
 #include <string>
 #include <vector>
-
-#include "shiftadd/training.h"
 
 namespace {
 
@@ -55,7 +55,8 @@ void expect_zero(int code, const std::string& what) {
 }
 
 void test_adder(int64_t rows, int64_t depth, int64_t outputs, int threads) {
-  const std::vector<float> x = draw(rows * depth), w = draw(outputs * depth), gy = draw(rows * outputs);
+  const std::vector<float> x = draw(rows * depth), w = draw(outputs * depth),
+                           gy = draw(rows * outputs);
   std::vector<double> sum(gy.size()), by_x(x.size()), terms(x.size());
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t m = 0; m < outputs; ++m) {
@@ -69,9 +70,11 @@ void test_adder(int64_t rows, int64_t depth, int64_t outputs, int threads) {
     }
   }
   const std::string what = std::to_string(rows) + " rows, depth " + std::to_string(depth) + ", " +
-                           std::to_string(outputs) + " outputs, " + std::to_string(threads) + " threads";
+                           std::to_string(outputs) + " outputs, " + std::to_string(threads) +
+                           " threads";
   std::vector<float> y = poisoned(rows * outputs), gx = poisoned(rows * depth);
-  const int forward = shiftadd_adder_forward_f32(x.data(), w.data(), y.data(), rows, depth, outputs, threads);
+  const int forward =
+      shiftadd_adder_forward_f32(x.data(), w.data(), y.data(), rows, depth, outputs, threads);
   const int backward = shiftadd_adder_input_grad_f32(x.data(), w.data(), gy.data(), gx.data(), rows,
                                                      depth, outputs, threads);
   expect_zero(forward, "adder, " + what);

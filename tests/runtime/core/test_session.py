@@ -14,7 +14,7 @@ from onnx import helper
 from PIL import Image
 
 import runtime
-from runtime.core import library
+from runtime.core import library, places
 from runtime.core.errors import DataError, ModelError
 from runtime.core.session import softmax
 from runtime.engines import onnxruntime as onnxruntime_package
@@ -174,7 +174,7 @@ def test_a_missing_engine_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A place for the runtime package where no operator library lies around."""
     monkeypatch.delenv(library.ONNXRUNTIME.variable, raising=False)
-    monkeypatch.setattr(library, "_BESIDE", str(tmp_path))
+    monkeypatch.setattr(places, "ROOT", str(tmp_path))
     return tmp_path
 
 

@@ -6,7 +6,7 @@ magnitude over 127, whatever the calibrator: how TensorRT chooses is not what is
 
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 import pytest
@@ -36,11 +36,19 @@ def model(tmp_path: Path, rng: np.random.Generator) -> Path:
 # --- the images ---
 
 
+def read(path: Path, samples: int) -> FloatArray:
+    counted: List[None] = []
+    chosen = calibration_images.choose(str(path), samples)
+    images = calibration_images.prepare(chosen, METADATA, lambda: counted.append(None))
+    assert len(counted) == images.shape[0] * images.shape[1]
+    return images
+
+
 @pytest.mark.parametrize(
     ("samples", "shape"), [(512, (2, 20)), (32, (1, 32)), (33, (2, 16)), (1, (1, 1)), (7, (1, 7))]
 )
 def test_batches_are_of_one_size(folder: Path, samples: int, shape: Tuple[int, int]) -> None:
-    images = calibration_images.read(str(folder), METADATA, samples)
+    images = read(folder, samples)
     assert images.shape == (*shape, *SIZE)
     used = shape[0] * shape[1]
     expected = prepared(folder)[[i * 40 // used for i in range(used)]]
@@ -52,18 +60,18 @@ def test_a_zip_is_read_alike(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as zipped:
         for path in (folder / "class").iterdir():
             zipped.write(path, f"class/{path.name}")
-    images = calibration_images.read(str(archive), METADATA, 9)
-    assert np.array_equal(images, calibration_images.read(str(folder / "class"), METADATA, 9))
+    images = read(archive, 9)
+    assert np.array_equal(images, read(folder / "class", 9))
 
 
 def test_an_image_that_cannot_be_read_is_named(folder: Path) -> None:
     bad = folder / "class" / "01.png"
     bad.write_bytes(bad.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"class/01\.png: cannot read the image"):
-        calibration_images.read(str(folder), METADATA, 40)
+        read(folder, 40)
     photo(np.random.default_rng(0), 200000, 1).save(bad)
     with pytest.raises(DataError, match=r"class/01\.png: too elongated"):
-        calibration_images.read(str(folder), METADATA, 40)
+        read(folder, 40)
 
 
 # --- the calibrators, in this process ---

@@ -200,9 +200,9 @@ def test_plugins_are_loaded(
 def test_an_engine_without_operators_needs_no_library(
     build: Build, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime.core import library
+    from runtime.core import places
 
-    monkeypatch.setattr(library, "_BESIDE", str(tmp_path))
+    monkeypatch.setattr(places, "ROOT", str(tmp_path))
     with runtime.load(build(linear(tmp_path / "m.onnx", rng)[0])) as session:
         assert session.metadata.operators == ()
 

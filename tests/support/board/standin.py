@@ -13,14 +13,17 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import skimage.data
 
+from device_scripts.host import boards
 from device_scripts.host.bundle import archive, contents
 from tests.support.toolchains.python36 import find_python36, venv36
 
@@ -111,19 +114,7 @@ class StandIn:
 
     def unpack(self, models: Path, library: Path) -> None:
         """The bundle: what `make bundle` packs of the checkout, with this machine's library."""
-        files = {
-            file.relative_to(REPOSITORY).as_posix(): file
-            for pattern in contents.PATTERNS
-            for file in REPOSITORY.glob(pattern)
-            if file.is_file()
-        }
-        for file in models.glob(f"{MODEL}.*"):
-            files[f"models/{file.name}"] = file
-        files["libshiftadd_ort.so"] = library
-        files["images/chelsea.png"] = Path(skimage.data.__file__).with_name("chelsea.png")
-        packed = self.folder / "bundle.tar.gz"
-        archive.write(packed, MODEL, "0", {name: file.read_bytes() for name, file in files.items()})
-        with tarfile.open(packed) as tar:
+        with tarfile.open(fileobj=io.BytesIO(packed_bundle(models, library))) as tar:
             tar.extractall(self.folder, filter="tar")
 
     def environment(self, **variables: str) -> dict[str, str]:
@@ -178,6 +169,25 @@ class StandIn:
                 _fake_source(self.packages, version)
             else:
                 _fake_wheel(self.packages, name, version)
+
+
+@lru_cache(maxsize=1)
+def packed_bundle(models: Path, library: Path) -> bytes:
+    """The archive that every board here unpacks; packing takes as long as most of their tests."""
+    files = {
+        file.relative_to(REPOSITORY).as_posix(): file
+        for pattern in contents.patterns(boards.find())
+        for file in REPOSITORY.glob(pattern)
+        if file.is_file()
+    }
+    for file in models.glob(f"{MODEL}.*"):
+        files[f"models/{file.name}"] = file
+    files["libshiftadd_ort.so"] = library
+    files["images/chelsea.png"] = Path(skimage.data.__file__).with_name("chelsea.png")
+    with tempfile.TemporaryDirectory() as folder:
+        packed = Path(folder) / "bundle.tar.gz"
+        archive.write(packed, MODEL, "0", {name: file.read_bytes() for name, file in files.items()})
+        return packed.read_bytes()
 
 
 def pins(group: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""QLinearAdd in NumPy, step by step as its contract has it (docs/int8.md), and cases for it."""
+"""QLinearAdd in NumPy, by the steps of docs/operators.md, section 6, and cases for it."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def evaluate_addition(case: AdditionCase) -> Codes:
     return codes
 
 
-def addition_case(shape: Sequence[int]) -> AdditionCase:
-    """A case with fresh inputs, of whose sums few lie beyond Y's codes."""
-    rng = np.random.default_rng()
+def addition_case(shape: Sequence[int], rng: np.random.Generator | None = None) -> AdditionCase:
+    """A case with fresh inputs, of `rng` where it is given; few sums lie beyond Y's codes."""
+    rng = rng or np.random.default_rng()
     a, b = (rng.integers(0, 256, tuple(shape), np.uint8) for _ in range(2))
     a_scale, b_scale = (np.float32(rng.uniform(0.01, 1)) for _ in range(2))
     a_zero, b_zero = (rng.integers(0, 256, dtype=np.uint8) for _ in range(2))

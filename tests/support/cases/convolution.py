@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
+from export.operator_table import ACTIVATIONS
 from tests.support.cases.reference import Case, Float32
-
-ACTIVATIONS = ("none", "relu", "relu6", "hardswish")
-OPERATORS = ("ShiftConv", "AdderConv")
 
 _KERNEL_SIZES = (1, 2, 3, 5)
 # Below, at and above the widths of vectors and register blocks: 4, 8, 16 floats.
@@ -21,8 +19,8 @@ _SMALL_CHANNELS = (1, 2, 3, 5)
 
 
 @st.composite
-def cases(draw: st.DrawFn, operator: str) -> Case:
-    """Any small case of `operator`: every attribute, with fresh random inputs."""
+def geometries(draw: st.DrawFn) -> dict[str, Any]:
+    """Any small convolution: the arguments of integer_case, without activation."""
     kernel = draw(st.tuples(st.sampled_from(_KERNEL_SIZES), st.sampled_from(_KERNEL_SIZES)))
     dilations = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     pads = draw(st.tuples(*[st.integers(0, 3)] * 4))
@@ -31,22 +29,35 @@ def cases(draw: st.DrawFn, operator: str) -> Case:
         for axis in (0, 1)
     )
     group, channels, outputs = draw(_channels())
+    return {
+        "x_shape": (draw(st.integers(1, 3)), group * channels, height, width),
+        "out_channels": group * outputs,
+        "kernel_shape": kernel,
+        "group": group,
+        "strides": draw(st.tuples(st.integers(1, 2), st.integers(1, 2))),
+        "pads": pads,
+        "dilations": dilations,
+    }
+
+
+@st.composite
+def cases(draw: st.DrawFn, operator: str) -> Case:
+    """Any small case of a float `operator`: every attribute, with fresh random inputs."""
+    drawn = draw(geometries())
+    x_shape, outputs, kernel = (drawn.pop(k) for k in ("x_shape", "out_channels", "kernel_shape"))
     bits = draw(st.sampled_from((4, 8))) if operator == "ShiftConv" else 0
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    shape = (group * outputs, channels, *kernel)
+    shape = (outputs, x_shape[1] // drawn["group"], *kernel)
     weight_kind = draw(st.sampled_from(("mixed", "extreme", "zero")))
     return Case(
         operator=operator,
-        x=draw_x(rng, (draw(st.integers(1, 3)), group * channels, height, width), draw(_x_kinds)),
+        x=draw_x(rng, x_shape, draw(_x_kinds)),
         weight=draw_weight(rng, shape, bits, weight_kind),
         scale=rng.normal(size=shape[0]).astype(np.float32),
         bias=rng.normal(size=shape[0], scale=3.0).astype(np.float32),
-        strides=draw(st.tuples(st.integers(1, 2), st.integers(1, 2))),
-        pads=pads,
-        dilations=dilations,
-        group=group,
         weight_bits=bits,
-        activation=draw(st.sampled_from(ACTIVATIONS)),
+        activation=draw(st.sampled_from(list(ACTIVATIONS))),
+        **drawn,
     )
 
 

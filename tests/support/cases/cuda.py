@@ -12,7 +12,7 @@ from tests.support.cases.plugins import Array
 from tests.support.cases.reference import Case, evaluate
 
 FLOAT16_TOLERANCE = 2e-3
-"""Largest ||out - reference|| / ||magnitude|| where X and Y are float16 (the contract)."""
+"""Largest ||out - reference|| / ||magnitude|| of float16 X and Y (docs/operators.md, section 9)."""
 
 _LARGEST_HALF = 65504.0
 

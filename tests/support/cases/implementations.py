@@ -20,19 +20,18 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
+from export.operator_table import ACTIVATIONS
 from export.operators import AdderConv2d, ShiftConv2d
+from tests.support.cases.activations import activation_nodes
+from tests.support.cases.addition import AdditionCase
+from tests.support.cases.contract import AnyCase, expected_codes
 from tests.support.cases.convolution import pack_codes
+from tests.support.cases.integer import integer_model
 from tests.support.cases.reference import Case
 
 Array = npt.NDArray[Any]
 
 OPSET, IR_VERSION = 13, 7
-_TORCH_ACTIVATIONS = {
-    "none": nn.Identity(),
-    "relu": nn.ReLU(),
-    "relu6": nn.ReLU6(),
-    "hardswish": nn.Hardswish(),
-}
 
 
 def case_module(case: Case, mode: Literal["q", "ps"] = "q") -> nn.Module:
@@ -63,7 +62,9 @@ def run_pytorch(case: Case, mode: Literal["q", "ps"] = "q") -> Array:
     with torch.no_grad():
         sums = case_module(case, mode)(torch.from_numpy(case.x))
         scale, bias = (torch.from_numpy(v).view(-1, 1, 1) for v in (case.scale, case.bias))
-        activated: Array = _TORCH_ACTIVATIONS[case.activation](sums * scale + bias).numpy()
+        activated: Array = getattr(nn, ACTIVATIONS[case.activation].module)()(
+            sums * scale + bias
+        ).numpy()
     return activated
 
 
@@ -97,7 +98,7 @@ def case_model(case: Case, functions: Sequence[onnx.FunctionProto] = ()) -> onnx
     ]
     constants = {"W": weight, "scale": case.scale, "bias": case.bias}
     if not fused:
-        nodes += _activation_nodes(case.activation, constants)
+        nodes += activation_nodes(case.activation, constants)
     graph = helper.make_graph(
         nodes,
         "case",
@@ -111,20 +112,17 @@ def case_model(case: Case, functions: Sequence[onnx.FunctionProto] = ()) -> onnx
     )
 
 
-def _activation_nodes(name: str, constants: dict[str, Array]) -> list[onnx.NodeProto]:
-    """Standard operators of opset 13 from "sums" to "Y"; adds the constants that they need."""
-    if name == "relu":
-        return [helper.make_node("Relu", ["sums"], ["Y"])]
-    constants |= {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
-    if name == "relu6":
-        return [helper.make_node("Clip", ["sums", "zero", "six"], ["Y"])]
-    constants |= {"three": np.array(3, np.float32)}
-    return [
-        helper.make_node("Add", ["sums", "three"], ["moved"]),
-        helper.make_node("Clip", ["moved", "zero", "six"], ["gate"]),
-        helper.make_node("Mul", ["sums", "gate"], ["product"]),
-        helper.make_node("Div", ["product", "six"], ["Y"]),
-    ]
+def _session(model: onnx.ModelProto, library: Path | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    # Threads that spin while they wait starve one another on a busy machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    if library is not None:
+        options.register_custom_ops_library(str(library))
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def run_onnxruntime(
@@ -135,15 +133,7 @@ def run_onnxruntime(
     The output lies in memory that was filled with NaN before, so that an element which is not
     written shows.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
-    # Threads that spin while they wait starve one another on a busy machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
-    if library is not None:
-        options.register_custom_ops_library(str(library))
-    model = case_model(case, functions).SerializeToString()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = _session(case_model(case, functions), library)
     output = np.full(output_shape(case), np.nan, np.float32)
     binding = session.io_binding()
     binding.bind_cpu_input("X", case.x)
@@ -151,6 +141,42 @@ def run_onnxruntime(
     binding.bind_ortvalue_output("Y", value)
     session.run_with_iobinding(binding)
     # A copy: the array that numpy() gives shares the value's memory and does not keep it alive.
+    written: Array = value.numpy().copy()
+    return written
+
+
+def run_library(case: AnyCase, library: Path) -> Array:
+    """ONNX Runtime with the operator library: any operator, in each layout that it has."""
+    if isinstance(case, Case):
+        return run_onnxruntime(case, library)
+    if isinstance(case, AdditionCase):
+        return _run_codes(case.model(), {"A": case.a, "B": case.b}, expected_codes(case), library)
+    expected = expected_codes(case)
+    planes = _run_codes(
+        integer_model(case, "NCHW"), {"X": case.inputs("NCHW")["X"]}, expected, library
+    )
+    pixels = _run_codes(
+        integer_model(case, "NHWC"),
+        {"X": case.inputs("NHWC")["X"]},
+        np.ascontiguousarray(expected.transpose(0, 2, 3, 1)),
+        library,
+    )
+    np.testing.assert_array_equal(pixels.transpose(0, 3, 1, 2), planes)
+    return planes
+
+
+def _run_codes(
+    model: onnx.ModelProto, feeds: dict[str, Array], expected: Array, library: Path
+) -> Array:
+    """Y, from memory of which every byte was wrong before."""
+    session = _session(model, library)
+    output = np.asarray(expected ^ np.uint8(0xFF))
+    binding = session.io_binding()
+    for name, value in feeds.items():
+        binding.bind_cpu_input(name, value)
+    value = onnxruntime.OrtValue.ortvalue_from_numpy(output)
+    binding.bind_ortvalue_output("Y", value)
+    session.run_with_iobinding(binding)
     written: Array = value.numpy().copy()
     return written
 
@@ -186,8 +212,8 @@ class IsolatedLibrary:
             1, mp_context=get_context("spawn"), initializer=_choose_isa, initargs=(isa,)
         )
 
-    def __call__(self, case: Case) -> Array:
-        return self._pool.submit(run_onnxruntime, case, self._library).result()
+    def __call__(self, case: AnyCase) -> Array:
+        return self._pool.submit(run_library, case, self._library).result()
 
     def close(self) -> None:
         self._pool.shutdown()

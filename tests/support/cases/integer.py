@@ -1,4 +1,4 @@
-"""The integer operators in NumPy, step by step as the contract has them, and cases for them."""
+"""The integer operators in NumPy, by the steps of docs/operators.md, section 5, and their cases."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from tests.support.cases.convolution import ACTIVATIONS, pack_codes
+from export.operator_table import ACTIVATIONS, INTEGER_CONVOLUTIONS
+from tests.support.cases.activations import stepwise_activation
+from tests.support.cases.convolution import pack_codes
 from tests.support.cases.plugins import make_model
 
 Codes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 
-INTEGER_OPERATORS = ("QLinearShiftConv", "QLinearAdderConv")
+INTEGER_OPERATORS = INTEGER_CONVOLUTIONS
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def evaluate_integer(case: IntegerCase) -> Codes:
     with np.errstate(over="ignore", invalid="ignore"):
         multiplier = (case.scale.astype(np.float64) * unit).astype(np.float32)[:, None, None]
         v = integer_sums(case).astype(np.float32) * multiplier + case.bias[:, None, None]
-        v = _activate(case.activation, v) * (np.float32(1) / case.y_scale)
+        v = stepwise_activation(case.activation, v) * (np.float32(1) / case.y_scale)
         v = np.rint(v) + np.float32(case.y_zero_point)
         codes: Codes = _clamp(v, 255).astype(np.uint8)
     return codes
@@ -133,16 +135,6 @@ def _clamp(v: Float32, high: float) -> Float32:
     return clamped
 
 
-def _activate(name: str, v: Float32) -> Float32:
-    if name == "none":
-        return v
-    if name == "hardswish":
-        sixth = np.float32(1) / np.float32(6)
-        activated: Float32 = v * (_clamp(v + np.float32(3), 6) * sixth)
-        return activated
-    return _clamp(v, np.inf if name == "relu" else 6)
-
-
 def integer_case(
     operator: str,
     x_shape: Sequence[int],
@@ -150,10 +142,11 @@ def integer_case(
     kernel_shape: tuple[int, int] = (3, 3),
     group: int = 1,
     activation: str | None = None,
+    rng: np.random.Generator | None = None,
     **attributes: Any,
 ) -> IntegerCase:
-    """A case with fresh inputs, scaled so that most of Y's codes occur."""
-    rng = np.random.default_rng()
+    """A case with fresh inputs, of `rng` where it is given, so that most of Y's codes occur."""
+    rng = rng or np.random.default_rng()
     shape = (out_channels, x_shape[1] // group, *kernel_shape)
     if operator == "QLinearShiftConv":
         magnitude = np.exp2(-rng.integers(0, 7, shape)) * (rng.random(shape) < 0.9)
@@ -172,19 +165,19 @@ def integer_case(
         y_scale=np.float32(1),
         y_zero_point=np.uint8(0),
         group=group,
-        activation=activation or str(rng.choice(ACTIVATIONS)),
+        activation=activation or str(rng.choice(list(ACTIVATIONS))),
         **attributes,
     )
-    return spread(case)
+    return spread(case, rng)
 
 
-def spread(case: IntegerCase) -> IntegerCase:
+def spread(case: IntegerCase, rng: np.random.Generator | None = None) -> IntegerCase:
     """The case with scales and biases that bring each channel's outputs around 0.
 
     A code that is clamped to the ends hides a wrong sum; so does a step of Y beside which it is
     small.
     """
-    rng = np.random.default_rng()
+    rng = rng or np.random.default_rng()
     channels = len(case.scale)
     unit = float(case.x_scale) / (64.0 if case.shift else 1.0)
     sums = integer_sums(case) * unit

@@ -1,7 +1,7 @@
-"""The operator contract in float64 NumPy: what every implementation is compared with.
+"""ShiftConv and AdderConv in float64 NumPy: what every implementation is compared with.
 
-Written from the contract alone, as sums over the positions of the kernel, so that it shares no
-step (im2col, BLAS, packing) with what it judges.
+Written from the specification alone (docs/operators.md, sections 1, 2 and 3), as sums over the
+positions of the kernel, so that it shares no step (im2col, BLAS, packing) with what it judges.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tests.support.cases.activations import exact_activation
+
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 FLOAT32_TOLERANCE = 2e-6
-"""Largest ||out - reference|| / ||magnitude|| of a float32 implementation (the contract)."""
+"""Largest ||out - reference|| / ||magnitude|| in float32 (docs/operators.md, section 9)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Case:
         scale, bias: float32 [M].
         pads: top, left, bottom, right; the other pairs are (height, width).
         weight_bits: of a ShiftConv, 4 or 8; 0 for an AdderConv.
-        activation: none, relu, relu6 or hardswish.
+        activation: one of the operator table's.
     """
 
     operator: str
@@ -85,7 +87,7 @@ def evaluate(case: Case) -> Reference:
     scale = case.scale.astype(np.float64)[:, None, None]
     bias = case.bias.astype(np.float64)[:, None, None]
     return Reference(
-        output=_activate(case.activation, np.concatenate(sums, 1) * scale + bias),
+        output=exact_activation(case.activation, np.concatenate(sums, 1) * scale + bias),
         magnitude=np.concatenate(magnitudes, 1) * np.abs(scale) + np.abs(bias),
     )
 
@@ -114,18 +116,6 @@ def _group_sums(case: Case, x: Float64, weight: Float64) -> tuple[Float64, Float
         total += terms.sum(2)
         magnitude += np.abs(terms).sum(2)
     return total, magnitude
-
-
-def _activate(name: str, v: Float64) -> Float64:
-    if name == "none":
-        return v
-    if name == "relu":
-        return np.maximum(v, 0.0)
-    if name == "relu6":
-        return np.clip(v, 0.0, 6.0)
-    if name == "hardswish":
-        return v * np.clip(v + 3.0, 0.0, 6.0) / 6.0
-    raise ValueError(f"unknown activation {name!r}")
 
 
 def check(output: npt.NDArray[Any], case: Case, tolerance: float = FLOAT32_TOLERANCE) -> None:

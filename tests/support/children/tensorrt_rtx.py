@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorrt_rtx_bindings as trt
 
-from export.onnx_export.check import operator_attributes
-from export.onnx_export.graph import CUSTOM_OPERATORS
+from export.operator_table import FLOAT_OPERATORS, OPERATORS
 
 
 class Log(trt.ILogger):  # type: ignore[misc]
@@ -43,7 +42,7 @@ class Creator(trt.IPluginCreatorV3One):  # type: ignore[misc]
         self.plugin_version = "1"
         self.plugin_namespace = ""
         self.field_names = trt.PluginFieldCollection(
-            [trt.PluginField(field) for field in operator_attributes(name)]
+            [trt.PluginField(field) for field in OPERATORS[name].attribute_names]
         )
 
     def create_plugin(self, name: str, fields: Any, _phase: Any) -> None:
@@ -89,7 +88,7 @@ def build(model: Path) -> None:
 
 def show_fields(model: Path) -> None:
     """Prints what the creator of the model's first custom node is given."""
-    creators = [Creator(name) for name in CUSTOM_OPERATORS]
+    creators = [Creator(name) for name in FLOAT_OPERATORS]
     for creator in creators:
         if not trt.get_plugin_registry().register_creator(creator, ""):
             raise SystemExit(f"{creator.name} was not registered")
@@ -101,7 +100,7 @@ def create(library: Path, requests: list[dict[str, Any]]) -> None:
     fields as `shown` gives them, whether its creator made a plugin."""
     registry = trt.get_plugin_registry()
     registry.load_library(str(library))
-    creators = {name: registry.get_creator(name, "1", "") for name in CUSTOM_OPERATORS}
+    creators = {name: registry.get_creator(name, "1", "") for name in FLOAT_OPERATORS}
     for name, creator in creators.items():
         found = [] if creator is None else sorted(field.name for field in creator.field_names)
         print_json({"operator": name, "fields": found})

@@ -1,34 +1,30 @@
-"""C++ test programs: compiled object by object, again only when a source has changed."""
+"""C++ test programs, one CMake build a toolchain: tests/plugins/cpp/CMakeLists.txt.
+
+An object is compiled once and serves every program that needs it. A build holds a lock, so that two
+workers of pytest, or two runs in one checkout, never write to it at the same time.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
-import platform
-import shlex
+import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from device_scripts.host.jetson_nano import cross_compiler
+from device_scripts.host import nvidia
 from tests.support.toolchains.arm64 import EMULATOR
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PLUGINS = REPOSITORY / "plugins"
-KERNELS = PLUGINS / "kernels" / "cpu"
-CUDA_KERNELS = PLUGINS / "kernels" / "cuda"
-_SUPPORT = REPOSITORY / "tests" / "plugins" / "cpp"
-TRAINING = sorted((KERNELS / "training").glob("*.cpp"))
-
-_HEADERS = (".h", ".cuh")
-
-# Flags of the sources for one instruction set, as in plugins/CMakeLists.txt.
-_ISA_FLAGS = {
-    "avx2": ["-mavx2", "-mfma"],
-    "avx512": ["-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mfma", "-Wno-error"],
-    "training": ["-Wno-error"],
-}
+CXX = os.environ.get("CXX", "c++")
+_SOURCES = REPOSITORY / "tests" / "plugins" / "cpp"
+_BUILDS = REPOSITORY / "build" / "tests"
 
 
 @dataclass(frozen=True)
@@ -36,183 +32,148 @@ class Toolchain:
     """How test programs are built and run.
 
     Attributes:
-        name: of the folder of what it builds.
-        compiler: the C++ compiler's command.
-        flags: of every compilation and of the linker.
-        machine: that the programs are for, as platform.machine() has it.
+        name: the name of the build folder below build/tests.
+        flags: the compiler's flags of this toolchain; those of a source come from CMake.
+        compiler: the C++ compiler; None where `options` name a CMake toolchain file.
+        options: more of CMake's options, without the -D.
         launcher: the command that programs are run by; empty where they run as they are.
-        includes: folders of our headers.
+        tensorrt: the folder of the TensorRT headers; None for the packaged ones.
     """
 
     name: str
-    compiler: tuple[str, ...]
-    flags: tuple[str, ...]
-    machine: str
+    flags: str
+    compiler: str | None = CXX
+    options: tuple[str, ...] = ()
     launcher: tuple[str, ...] = ()
-    includes: tuple[Path, ...] = (PLUGINS / "include", KERNELS)
+    tensorrt: Path | None = None
 
-    def kernel_sources(self) -> list[Path]:
-        """Those of plugins/kernels/cpu for the machine, without the training kernels."""
-        others = ("_neon",) if self.machine == "x86_64" else ("_avx2", "_avx512")
-        every = sorted(KERNELS.rglob("*.cpp"))
-        return [s for s in every if s not in TRAINING and not s.stem.endswith(others)]
-
-    def program(self, name: str, sources: list[Path], folder: Path = _SUPPORT) -> Path:
-        """Builds NAME.cpp, of tests/plugins/cpp or another folder, together with these sources."""
-        objects = self._objects([*sources, folder / f"{name}.cpp"])
-        built = self._folder / name
-        run([*self.compiler, *self.flags, *map(str, objects), "-pthread", "-o", str(built)])
-        return built
-
-    def library(self, name: str, sources: list[Path]) -> Path:
-        """Builds libNAME.so of these sources."""
-        objects = self._objects(sources)
-        built = self._folder / f"lib{name}.so"
-        run([*self.compiler, *self.flags, "-shared", *map(str, objects), "-o", str(built)])
-        return built
+    def build(self, target: str) -> Path:
+        """Builds a program, or lib<target>.so where the target is a library; its path."""
+        folder = _BUILDS / self.name
+        with _locked(folder):
+            self._configure(folder)
+            run(["cmake", "--build", str(folder), "--target", target, "--parallel", _processors()])
+        program = folder / target
+        return program if program.is_file() else folder / f"lib{target}.so"
 
     def output(self, program: Path, *arguments: str) -> str:
         """What the program prints; it must succeed."""
         return run([*self.launcher, str(program), *arguments])
 
-    @property
-    def _folder(self) -> Path:
-        return REPOSITORY / "build" / "tests" / self.name
+    def _configure(self, folder: Path) -> None:
+        """Runs CMake where its options are new; Ninja runs it again where CMake files changed."""
+        options = self._options()
+        stamp = folder / "options.txt"
+        if stamp.is_file() and stamp.read_text() == "\n".join(options):
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        definitions = [f"-D{option}" for option in options]
+        run(["cmake", "-S", str(_SOURCES), "-B", str(folder), "-G", "Ninja", *definitions])
+        stamp.write_text("\n".join(options))
 
-    def _objects(self, sources: list[Path]) -> list[Path]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(self._object, sources))
-
-    def _object(self, source: Path) -> Path:
-        target = self._folder / source.relative_to(REPOSITORY).with_suffix(".o")
-        beside = {path for folder in (source.parent, _SUPPORT) for path in folder.glob("*")}
-        included = {path for folder in self.includes for path in folder.rglob("*")}
-        headers = [path for path in beside | included if path.suffix in _HEADERS]
-        newest = max(part.stat().st_mtime for part in [source, *headers, Path(__file__)])
-        if not target.is_file() or target.stat().st_mtime < newest:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            fresh = target.with_suffix(f".{os.getpid()}.o")
-            includes = [f"-I{folder}" for folder in self.includes]
-            flags = [*self.flags, *self._source_flags(source), *includes]
-            run([*self.compiler, *flags, "-c", str(source), "-o", str(fresh)])
-            fresh.replace(target)
-        return target
-
-    def _source_flags(self, source: Path) -> list[str]:
-        if source.suffix == ".cu":
-            return ["-Wno-unknown-pragmas", "-x", "c++"]  # nvcc's pragmas
-        last = "training" if source in TRAINING else source.stem.rpartition("_")[2]
-        isa = _ISA_FLAGS.get(last, []) if self.machine == "x86_64" else []
-        exact = (
-            ["-ffp-contract=off", "-fno-trapping-math"] if source.parent.name == "integer" else []
-        )
-        return [*isa, *exact]
+    def _options(self) -> list[str]:
+        include = self.tensorrt or _packaged_tensorrt()
+        return [
+            *([f"CMAKE_CXX_COMPILER={self.compiler}"] if self.compiler else []),
+            "CMAKE_BUILD_TYPE=Tests",
+            f"CMAKE_CXX_FLAGS_TESTS={self.flags}",
+            f"ONNXRUNTIME_INCLUDE_DIR={_onnxruntime_headers()}",
+            f"TENSORRT_INCLUDE_DIR={include or ''}",
+            *self.options,
+        ]
 
 
 def run(command: list[str]) -> str:
-    """Output of a command that succeeds; its own report where it does not."""
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    """Output of a command that succeeds; its own report where it does not.
+
+    CMake and Ninja are those of the Python environment, and a cross-compiler is too.
+    """
+    binaries = str(Path(sys.executable).parent)
+    variables = {
+        "ZIG_PYTHON": sys.executable,
+        "ZIG_GLOBAL_CACHE_DIR": str(Path(sys.prefix) / "zig-cache"),
+        **os.environ,
+        "PATH": os.pathsep.join([binaries, os.environ.get("PATH", "")]),
+    }
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=variables)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _processors() -> str:
+    """How many processors this process may use, which may be fewer than the machine has."""
+    return str(len(os.sched_getaffinity(0)))
+
+
+@lru_cache(maxsize=1)
+def _onnxruntime_headers() -> str:
+    return run([sys.executable, str(PLUGINS / "onnxruntime" / "fetch_headers.py")]).strip()
+
+
+def _packaged_tensorrt() -> Path | None:
+    """TensorRT's headers; tests of the plugins leave themselves out where there are none."""
+    try:
+        return nvidia.packaged("kernel-lens", "kernel_lens/include/tensorrt/NvInfer.h").parent
+    except nvidia.MissingPackageError:
+        return None
+
+
 @lru_cache(maxsize=1)
 def jetson_nano_library() -> Path:
-    """What `make plugins TARGET=jetson-nano` builds, after it has."""
+    """What `make plugins BOARD=jetson-nano` builds, after it has."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    command = ["make", "-C", str(REPOSITORY), "plugins", "TARGET=jetson-nano"]
-    answer = subprocess.run(command, capture_output=True, text=True, env=own, timeout=1500)
+    command = ["make", "-C", str(REPOSITORY), "plugins", "BOARD=jetson-nano"]
+    with _locked(_BUILDS / "jetson-nano-library"):
+        answer = subprocess.run(command, capture_output=True, text=True, env=own, timeout=1500)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return REPOSITORY / "build" / "plugins" / "jetson-nano" / "libshiftadd_ort.so"
 
 
-SANITIZED = Toolchain(
-    "sanitized",
-    tuple(shlex.split(os.environ.get("CXX", "c++"))),
-    (
-        *("-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror"),
-        *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
-    ),
-    platform.machine(),
-)
+# Line numbers are enough for a sanitizer's report.
+_CHECKED = "-O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
 
-_RACES = ("-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=thread")
+SANITIZED = Toolchain(
+    "sanitized", f"{_CHECKED} -fsanitize=address,undefined", options=("SHIFTADD_SANITIZED=ON",)
+)
 
 # For programs whose threads share what they must not write to.
-THREADS = replace(
-    SANITIZED,
-    name="threads",
-    flags=_RACES,
-    includes=(*SANITIZED.includes, PLUGINS / "onnxruntime"),
-)
+THREADS = Toolchain("threads", "-O1 -g1 -fsanitize=thread")
 
+# For libraries that are loaded into Python.
+OPTIMIZED = Toolchain("optimized", "-O2")
+
+# The kernels are those of the library that `jetson_nano_library` builds, and not compiled again.
 JETSON_NANO = Toolchain(
     "jetson-nano",
-    tuple(cross_compiler()),
-    (
-        *(
-            "-std=c++14",
-            "-O3",
-            "-g0",
-            "-DNDEBUG",
-            "-fno-sanitize=all",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-        ),
+    "-O3 -DNDEBUG",
+    compiler=None,
+    options=(
+        f"CMAKE_TOOLCHAIN_FILE={PLUGINS.parent}/device_scripts/boards/jetson-nano/toolchain.cmake",
+        f"SHIFTADD_BUILT_IN={REPOSITORY}/build/cmake-jetson-nano",
     ),
-    "aarch64",
-    (*EMULATOR, "-L", "/usr/aarch64-linux-gnu"),
-)
-
-# For the CUDA kernels: tests/plugins/cpp/cuda stands for CUDA's own headers. Fibers jump between
-# stacks, which a fortified longjmp refuses.
-CUDA_ON_HOST = replace(
-    SANITIZED,
-    name="cuda-on-host",
-    flags=(*SANITIZED.flags, "-U_FORTIFY_SOURCE"),
-    includes=(_SUPPORT / "cuda", PLUGINS / "include", CUDA_KERNELS),
-)
-
-# A block's threads as threads there, for the sanitizer that finds races.
-CUDA_ON_THREADS = replace(
-    CUDA_ON_HOST,
-    name="cuda-on-threads",
-    flags=_RACES,
+    launcher=(*EMULATOR, "-L", "/usr/aarch64-linux-gnu"),
 )
 
 
-def cuda_sources(threads: str = "fibers") -> list[Path]:
-    """The CUDA kernels and what runs them on the host: "fibers" or "threads"."""
-    return [*sorted(CUDA_KERNELS.glob("*.cu")), _SUPPORT / "cuda" / f"{threads}.cpp"]
+def fuzz_toolchain(clang: str) -> Toolchain:
+    """For the programs of tests/fuzz/cpp, under Clang's libFuzzer and sanitizers.
 
-
-def tensorrt_toolchain(include: Path, version: str) -> Toolchain:
-    """For programs with the TensorRT plugins, against the headers in this folder."""
-    return replace(
-        CUDA_ON_HOST,
-        name=f"tensorrt-{version}",
-        flags=(*CUDA_ON_HOST.flags, f"-isystem{include}"),
-        includes=(*CUDA_ON_HOST.includes, PLUGINS / "tensorrt", _SUPPORT),
+    Vector kernels are built as they are: instrumented, they take a minute each, and in their
+    intrinsics Clang's sanitizers see nothing. Pages behind the arrays catch what they do there.
+    """
+    # CMake's flags for a source name warnings that GCC alone has.
+    flags = "-O1 -gline-tables-only -fno-omit-frame-pointer -Wno-unknown-warning-option"
+    return Toolchain(
+        "fuzz",
+        f"{flags} -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all",
+        compiler=clang,
+        options=("SHIFTADD_FUZZ=ON", "SHIFTADD_PLAIN_VECTOR_KERNELS=ON"),
     )
-
-
-def tensorrt_cases_library(include: Path) -> Path:
-    """A library that runs single operators through the plugins: tensorrt_cases.cpp."""
-    toolchain = replace(
-        CUDA_ON_HOST,
-        name="tensorrt-cases",
-        flags=("-std=c++14", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", f"-isystem{include}"),
-        includes=(
-            *CUDA_ON_HOST.includes,
-            *(PLUGINS / "tensorrt", _SUPPORT, REPOSITORY / "device_scripts" / "gpu"),
-        ),
-    )
-    cases = _SUPPORT / "tensorrt_cases.cpp"
-    return toolchain.library("tensorrt_cases", [*tensorrt_sources(), cases])
-
-
-def tensorrt_sources() -> list[Path]:
-    """The TensorRT plugins, their kernels, and a library of TensorRT's functions for them."""
-    plugins = sorted((PLUGINS / "tensorrt").glob("*.cpp"))
-    return [*plugins, *cuda_sources(), _SUPPORT / "tensorrt_library.cpp"]

@@ -8,14 +8,15 @@
 #include <thread>
 #include <vector>
 
-#include "integer/rounding.h"
+#include "common/rounding.h"
 
 namespace shiftadd {
 namespace cpu {
 
-// Calls work(begin, end) for equal shares of [0, rows), of whole tiles but for the last, and
-// returns when all have. work must not throw. Threads are started a call, since every call says how
-// many it wants: a training step's layer takes milliseconds, a start some ten microseconds.
+// Calls work(begin, end) for equal shares of [0, rows), which are whole tiles except for the last
+// one, and returns when all calls have. work must not throw. Each call starts its own threads,
+// because each says how many it wants: a layer of a training step takes milliseconds, the start of
+// a thread some ten microseconds.
 template <typename Work>
 void share_rows(std::int64_t rows, std::int64_t tile, int threads, const Work& work) {
   const std::int64_t tiles = divide_up(rows, tile);

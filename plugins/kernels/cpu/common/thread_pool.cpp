@@ -33,7 +33,8 @@ class ThreadPool {
     }
     wake_.notify_all();
     take_turns(work);
-    // No worker can join a round without work, and the last to leave says so.
+    // From here on no worker joins the round, because it has no work left; the last one to leave
+    // reports that it is done.
     std::unique_lock<std::mutex> lock(state_);
     work_.count = 0;
     done_.wait(lock, [this] { return active_ == 0; });
@@ -46,8 +47,8 @@ class ThreadPool {
     size_t count;
   };
 
-  // Whether there are any workers then. Where the system gives no more threads, or memory for them,
-  // the pool is smaller, not broken.
+  // Answers whether there are any workers. Where the system has no more threads, or no memory for
+  // them, the pool stays smaller but works.
   bool grow(size_t workers) {
     try {
       for (; workers_ < workers; ++workers_) std::thread(&ThreadPool::serve, this).detach();
@@ -97,7 +98,7 @@ size_t wanted_threads() {
 }
 
 void ProcessThreads::run(size_t count, void (*body)(void*, size_t), void* data) {
-  // Never destroyed: its threads may be asleep in it when the process ends.
+  // The pool is never destroyed, because its threads may be asleep in it when the process ends.
   static ThreadPool* pool = new ThreadPool;
   pool->run(threads_ - 1, count, body, data);
 }

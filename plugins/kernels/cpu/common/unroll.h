@@ -4,7 +4,8 @@
 
 #define SHIFTADD_INLINE inline __attribute__((always_inline))
 
-// GCC before 8, the Jetson Nano's own, has no such pragma; -O3 unrolls loops of constant length there.
+// GCC before version 8, such as the Jetson Nano's own, has no such pragma. There -O3 unrolls loops
+// of constant length by itself.
 #define SHIFTADD_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__) || __GNUC__ >= 8
 #define SHIFTADD_UNROLL(count) SHIFTADD_PRAGMA(GCC unroll count)

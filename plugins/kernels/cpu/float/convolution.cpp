@@ -1,5 +1,5 @@
-// The choice between the algorithms: register tiles over packed panels, depthwise rows, and the rows
-// of a single position.
+// The choice between the algorithms: register tiles over packed panels, depthwise rows, and the
+// rows of a single position.
 #include "float/convolution.h"
 
 #include <cstring>
@@ -8,16 +8,17 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Depthwise rows copy the whole dilated window, holes and all, so it has to be of a sane size; and they
-// add up all of its terms in sequence, so these have to be few for float32's rounding.
+// The depthwise kernels copy the whole dilated window, holes included, so its extent is limited.
+// They add up its terms one after the other, so the number of terms is limited, too: float32's
+// rounding error grows with it.
 constexpr int64_t kLargestWindow = 1024;
 constexpr int64_t kMostTerms = 1024;
 
-// With one input channel a group and few outputs a tile would be nearly empty.
+// A group with one input channel and fewer outputs than a tile has rows would leave a tile nearly
+// empty.
 bool is_depthwise(const ConvGeometry& g, size_t tile_rows) {
   return g.group_channels == 1 && static_cast<size_t>(g.group_out_channels) < tile_rows &&
-         g.terms <= kMostTerms &&
-         g.dilation_height * (g.kernel_height - 1) < kLargestWindow &&
+         g.terms <= kMostTerms && g.dilation_height * (g.kernel_height - 1) < kLargestWindow &&
          g.dilation_width * (g.kernel_width - 1) < kLargestWindow;
 }
 

@@ -1,4 +1,5 @@
-// ShiftConv and AdderConv in float32, NCHW: weights are packed once, then run on any batch and size.
+// ShiftConv and AdderConv in float32, NCHW: weights are packed once, then run on any batch and
+// size.
 #ifndef SHIFTADD_KERNELS_CPU_CONVOLUTION_H_
 #define SHIFTADD_KERNELS_CPU_CONVOLUTION_H_
 
@@ -6,9 +7,9 @@
 #include <vector>
 
 #include "common/aligned_buffer.h"
-#include "float/micro_kernels.h"
 #include "common/parallel.h"
-#include "shiftadd/contract.h"
+#include "float/micro_kernels.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -20,7 +21,7 @@ struct ConvTensors {
   float* y;            // [N, M, OH, OW]
 };
 
-// Immutable after construction, so that any number of threads may run it at once.
+// It does not change after construction, so any number of threads may run it at once.
 class Convolution {
  public:
   // `weights` is [M, C/group, kH, kW], decoded. Of `geometry` only channels, group, kernel and
@@ -40,21 +41,22 @@ class Convolution {
                  ParallelRunner& runner) const;
   void pack_codes(const ConvGeometry& geometry, const float* weights);
   bool is_dot_product(const ConvGeometry& geometry) const;
-  void run_position(const ConvGeometry& geometry, const ConvTensors& tensors,
-                    Activation activation, ParallelRunner& runner) const;
+  void run_position(const ConvGeometry& geometry, const ConvTensors& tensors, Activation activation,
+                    ParallelRunner& runner) const;
   void run_depthwise(const ConvGeometry& geometry, const ConvTensors& tensors,
                      Activation activation, ParallelRunner& runner) const;
 
   OperatorKind kind_;
   const MicroKernels& kernels_;
   bool depthwise_;
-  // Depthwise: [M, kH*kW]. Otherwise [group, blocks of depth, panels, terms of the block, tile_rows],
-  // rows filled up with 0.
+  // Depthwise: [M, kH*kW]. Otherwise [group, blocks of depth, panels, terms of the block,
+  // tile_rows], rows filled up with 0.
   AlignedBuffer weights_;
-  // Where the kernels have maximum_tiles: [group, blocks of depth, panels, 2, tile_rows].
+  // The sums and limits of the packed weights, if the kernels have maximum_tiles: [group, blocks of
+  // depth, panels, 2, tile_rows].
   AlignedBuffer weight_sums_;
-  // Of a shift that is not depthwise, [M, terms filled up to kShiftRowTerms / 8]; empty where a weight
-  // takes more than 4 bits.
+  // The codes of a shift that is not depthwise: [M, terms filled up to kShiftRowTerms / 8]. It is
+  // empty where a weight needs more than 4 bits.
   std::vector<uint32_t> codes_;
 };
 

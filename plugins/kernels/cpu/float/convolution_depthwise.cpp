@@ -1,22 +1,24 @@
-// Depthwise convolution: rows of one channel, from a padded copy of a band of it that stays in cache.
+// Depthwise convolution: rows of one channel, from a padded copy of a band of it that stays in
+// cache.
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
+#include "common/rounding.h"
 #include "float/convolution.h"
-#include "integer/rounding.h"
 
 namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Floats of a band: with the outputs it leaves room in a level-1 cache of 32 KiB.
+// Floats in a band: together with the outputs it fits a level-1 cache of 32 KiB.
 constexpr int64_t kBandFloats = 6144;
-// Terms a task: enough to make handing out a task cheap beside the task.
+// Terms in a task: enough of them make handing out a task cheap compared with the task.
 constexpr int64_t kTaskTerms = 1 << 17;
 
 // The padded copy keeps each row as stride_width phases, phase p holding the padded columns
-// p, p + stride_width, ..: so the pixels that one tap reads for neighbouring outputs are neighbours.
+// p, p + stride_width, ..: so the pixels that one tap reads for neighbouring outputs are
+// neighbours.
 class DepthwiseConvolution {
  public:
   DepthwiseConvolution(const MicroKernels& kernels, OperatorKind kind, const ConvGeometry& geometry,
@@ -45,8 +47,7 @@ class DepthwiseConvolution {
 DepthwiseConvolution::DepthwiseConvolution(const MicroKernels& kernels, OperatorKind kind,
                                            const ConvGeometry& geometry, const float* weights,
                                            const ConvTensors& tensors, Activation activation)
-    : kernel_(kind == OperatorKind::kShiftConv ? kernels.shift_depthwise
-                                               : kernels.adder_depthwise),
+    : kernel_(kind == OperatorKind::kShiftConv ? kernels.shift_depthwise : kernels.adder_depthwise),
       copy_rows_(kernels.copy_rows),
       g_(geometry),
       weights_(weights),
@@ -75,7 +76,8 @@ DepthwiseConvolution::DepthwiseConvolution(const MicroKernels& kernels, Operator
 
 void DepthwiseConvolution::run_task(size_t task) const {
   AlignedBuffer band(static_cast<size_t>(band_floats_));
-  // Once a task: copy_band leaves the padded columns and the slack as they are.
+  // The band is cleared once for the whole task, because copy_band never writes the padded columns
+  // and the slack.
   std::memset(band.data(), 0, static_cast<size_t>(band_floats_) * sizeof(float));
   const int64_t begin = static_cast<int64_t>(task) * planes_per_task_;
   const int64_t end = std::min(begin + planes_per_task_, g_.batch * g_.out_channels);
@@ -85,8 +87,8 @@ void DepthwiseConvolution::run_task(size_t task) const {
 void DepthwiseConvolution::run_plane(int64_t plane, float* band) const {
   const int64_t image = plane / g_.out_channels;
   const int64_t channel = plane % g_.out_channels;
-  const float* x = tensors_.x + (image * g_.channels + channel / g_.group_out_channels) *
-                                    g_.height * g_.width;
+  const float* x =
+      tensors_.x + (image * g_.channels + channel / g_.group_out_channels) * g_.height * g_.width;
   float* y = tensors_.y + plane * g_.out_height * g_.out_width;
   for (int64_t out_row = 0; out_row < g_.out_height; out_row += band_out_rows_) {
     const int64_t out_rows = std::min(band_out_rows_, g_.out_height - out_row);
@@ -113,9 +115,11 @@ void DepthwiseConvolution::copy_band(const float* x_plane, int64_t first_row, in
   for (int64_t phase = 0; phase * phase_width_ < row_floats_; ++phase, to += phase_width_) {
     // Padded column phase + i * stride_width is column that - pad_left of x.
     const int64_t shift = g_.pad_left - phase;
-    const int64_t begin = std::min(shift <= 0 ? 0 : divide_up(shift, g_.stride_width), phase_width_);
+    const int64_t begin =
+        std::min(shift <= 0 ? 0 : divide_up(shift, g_.stride_width), phase_width_);
     const int64_t inside = g_.width + shift;
-    const int64_t end = std::min(inside <= 0 ? 0 : divide_up(inside, g_.stride_width), phase_width_);
+    const int64_t end =
+        std::min(inside <= 0 ? 0 : divide_up(inside, g_.stride_width), phase_width_);
     if (end <= begin) continue;
     copy_rows_({to + begin, static_cast<size_t>(row_floats_), x + begin * g_.stride_width - shift,
                 static_cast<size_t>(g_.width), static_cast<size_t>(g_.stride_width),
@@ -144,8 +148,7 @@ void Convolution::run_depthwise(const ConvGeometry& geometry, const ConvTensors&
                                 Activation activation, ParallelRunner& runner) const {
   const DepthwiseConvolution convolution(kernels_, kind_, geometry, weights_.data(), tensors,
                                          activation);
-  parallel_for(runner, convolution.task_count(),
-               [&](size_t task) { convolution.run_task(task); });
+  parallel_for(runner, convolution.task_count(), [&](size_t task) { convolution.run_task(task); });
 }
 
 }  // namespace cpu

@@ -1,18 +1,18 @@
-// A shift convolution with one output position, as a classifier's: a matrix by a vector. Its weights
-// are read once a run and not used again, so their size is its time: they stay codes of 4 bits, an
-// eighth of what panels of floats take.
+// A shift convolution with one output position, such as a classifier: a matrix times a vector. Each
+// weight is read once in a run, so the time is that of reading them. They therefore stay codes of 4
+// bits, which take an eighth of the memory of floats.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "common/rounding.h"
 #include "float/convolution.h"
-#include "integer/rounding.h"
 
 namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Terms a task: enough to make handing out a task cheap beside the task.
+// Terms in a task: enough of them make handing out a task cheap compared with the task.
 constexpr int64_t kTaskTerms = 1 << 18;
 constexpr int64_t kCodesPerWord = 8;
 
@@ -74,8 +74,10 @@ void Convolution::run_position(const ConvGeometry& g, const ConvTensors& tensors
     const int64_t begin = static_cast<int64_t>(task) % tasks * task_rows;
     const int64_t rows = std::min(task_rows, g.group_out_channels - begin);
     const int64_t channel = slice % g.group * g.group_out_channels + begin;
-    kernels_.shift_rows({codes_.data() + channel * padded / kCodesPerWord, x.data() + slice * padded,
-                         static_cast<size_t>(padded), static_cast<size_t>(rows),
+    kernels_.shift_rows({codes_.data() + channel * padded / kCodesPerWord,
+                         x.data() + slice * padded,
+                         static_cast<size_t>(padded),
+                         static_cast<size_t>(rows),
                          tensors.y + slice * g.group_out_channels + begin,
                          {tensors.scale + channel, tensors.bias + channel, activation}});
   });

@@ -3,34 +3,38 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/rounding.h"
 #include "float/convolution.h"
-#include "integer/rounding.h"
 #include "float/panel_packer.h"
 
 namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Most terms a block: a longer sum is split, which keeps float32's rounding from growing with it.
+// The most terms in a block: a longer sum is split, which keeps float32's rounding error from
+// growing with its length.
 constexpr int64_t kDepthBlock = PanelPacker::kMostTerms;
-// The same where distances are taken by their maxima, as far as whole channels allow: what rounding
-// leaves of these counts twice.
+// The same where distances come from maxima, as nearly as whole channels allow: there a rounding
+// error counts twice.
 constexpr int64_t kMaximumDepthBlock = 64;
-// Output channels a task: enough to make packing a panel cheap beside its use.
+// Output channels in a task: enough of them make packing a panel cheap compared with using it.
 constexpr int64_t kTaskChannels = 256;
-// Terms a task: enough to make handing out a task cheap beside the task.
+// Terms in a task: enough of them make handing out a task cheap compared with the task.
 constexpr int64_t kTaskTerms = 1 << 19;
-// Panels used by no more weight panels than this are read in place where that is possible.
+// A panel of pixels that no more weight panels than this use is read in place where that is
+// possible, and not packed.
 constexpr int64_t kDirectWeightPanels = 3;
-// From so many weight panels on a panel's own sums are cheap beside what they save.
+// With this many weight panels or more, the sums of a panel's pixels cost less than the maxima
+// save.
 constexpr int64_t kMaximumWeightPanels = 3;
 
 int64_t tile_width(const MicroKernels& kernels) {
   return static_cast<int64_t>(kernels.tile_vectors * kernels.lanes);
 }
 
-// Terms a block, about the same in every block of the sum; whole channels, as patches of the image
-// have them, if a block holds one. Packed weights rest on it: so it knows no extent of the image.
+// Terms in a block, about the same in every block of the sum. A block holds whole channels if one
+// fits, as the patches of an image do. Packed weights depend on this number, so it must not depend
+// on the size of the image.
 int64_t depth_block(const ConvGeometry& g, bool by_maxima) {
   const int64_t most = by_maxima ? kMaximumDepthBlock : kDepthBlock;
   const int64_t taps = g.kernel_height * g.kernel_width;
@@ -39,7 +43,8 @@ int64_t depth_block(const ConvGeometry& g, bool by_maxima) {
   return divide_up(units, divide_up(units, std::max<int64_t>(most / unit, 1))) * unit;
 }
 
-// Where pixels stay in place an image is one long row, with no rows to break a panel at.
+// Where output pixel i reads input pixel i alone, the image is treated as one long row, so that the
+// ends of rows do not break up a panel.
 ConvGeometry flattened(const ConvGeometry& geometry) {
   ConvGeometry g = geometry;
   if (!keeps_pixels(g)) return g;
@@ -79,8 +84,8 @@ class TileConvolution {
   void run_pixels(const Slice& slice, const Pixels& pixels, Scratch& scratch) const;
   void run_block(const Slice& slice, const Pixels& pixels, int64_t depth_begin, const PanelView& x,
                  Scratch& scratch) const;
-  // First pixel of a tile. The vectors are spread evenly: a tile of one is far less efficient than
-  // two tiles that are one short of full.
+  // First pixel of a tile. The vectors are spread evenly over the tiles: a tile of a single vector
+  // is far less efficient than two tiles that each lack one.
   int64_t tile_begin(int64_t tile) const {
     const int64_t vectors = tile * (vectors_ / tiles_) + std::min(tile, vectors_ % tiles_);
     return std::min(vectors * static_cast<int64_t>(kernels_.lanes), pixels_);
@@ -125,7 +130,7 @@ TileConvolution::TileConvolution(const MicroKernels& kernels, OperatorKind kind,
 }
 
 void TileConvolution::run_task(size_t task) const {
-  // Tasks beside each other share their weights: only the pixels change.
+  // Neighbouring tasks differ in their pixels alone, so that they share their weights.
   int64_t index = static_cast<int64_t>(task);
   const int64_t pixel_task = index % pixel_tasks_;
   index /= pixel_tasks_;
@@ -135,9 +140,8 @@ void TileConvolution::run_task(size_t task) const {
   const Slice slice{index / g_.group, index % g_.group, panel_begin,
                     std::min(panel_begin + panels_per_task_, weight_panels_)};
   const size_t width = static_cast<size_t>(tile_width_);
-  const size_t partial = g_.terms > depth_block_
-                             ? static_cast<size_t>(panels_per_task_ * tile_rows_) * width
-                             : 0;
+  const size_t partial =
+      g_.terms > depth_block_ ? static_cast<size_t>(panels_per_task_ * tile_rows_) * width : 0;
   const bool once = slice.panel_end - slice.panel_begin <= kDirectWeightPanels;
   Scratch scratch{PanelPacker(g_, kernels_, depth_block_, once), AlignedBuffer(partial),
                   AlignedBuffer(2 * width)};
@@ -148,8 +152,7 @@ void TileConvolution::run_task(size_t task) const {
   }
 }
 
-void TileConvolution::run_pixels(const Slice& slice, const Pixels& pixels,
-                                 Scratch& scratch) const {
+void TileConvolution::run_pixels(const Slice& slice, const Pixels& pixels, Scratch& scratch) const {
   const float* x = tensors_.x + (slice.image * g_.channels + slice.group * g_.group_channels) *
                                     g_.height * g_.width;
   scratch.packer.set_pixels(pixels.first, pixels.columns);
@@ -178,14 +181,13 @@ void TileConvolution::run_block(const Slice& slice, const Pixels& pixels, int64_
   if (maxima) {
     run_tile = kernels_.maximum_tiles[vectors - 1];
     tile.x_sums = scratch.x_sums.data();
-    kernels_.sum_pixels({x, tile.depth, vectors, scratch.x_sums.data(),
-                         vectors * kernels_.lanes});
+    kernels_.sum_pixels({x, tile.depth, vectors, scratch.x_sums.data(), vectors * kernels_.lanes});
   }
   for (int64_t panel = slice.panel_begin; panel < slice.panel_end; ++panel) {
     const int64_t row = panel * tile_rows_;
     const int64_t channel = slice.group * g_.group_out_channels + row;
-    tile.w = weights_ + slice.group * padded_rows * g_.terms + depth_begin * padded_rows +
-             row * depth;
+    tile.w =
+        weights_ + slice.group * padded_rows * g_.terms + depth_begin * padded_rows + row * depth;
     if (maxima) {
       const int64_t blocks = divide_up(g_.terms, depth_block_);
       const int64_t block = slice.group * blocks + depth_begin / depth_block_;
@@ -245,7 +247,8 @@ void Convolution::sum_weights(const ConvGeometry& g) {
       sums[rows + r] = DistanceSums::limit(sums[r], static_cast<float>(magnitude));
       all_finite = all_finite && std::isfinite(sums[rows + r]);
     }
-    // take_distances sees what the last row says.
+    // take_distances looks at the last row alone, so one weight that is not finite marks the whole
+    // panel.
     if (!all_finite) std::fill(sums + rows, sums + 2 * rows, HUGE_VALF);
     w += terms * rows;
   }
@@ -253,10 +256,9 @@ void Convolution::sum_weights(const ConvGeometry& g) {
 
 void Convolution::run_tiles(const ConvGeometry& geometry, const ConvTensors& tensors,
                             Activation activation, ParallelRunner& runner) const {
-  const TileConvolution convolution(kernels_, kind_, geometry, weights_.data(),
-                                    weight_sums_.data(), tensors, activation);
-  parallel_for(runner, convolution.task_count(),
-               [&](size_t task) { convolution.run_task(task); });
+  const TileConvolution convolution(kernels_, kind_, geometry, weights_.data(), weight_sums_.data(),
+                                    tensors, activation);
+  parallel_for(runner, convolution.task_count(), [&](size_t task) { convolution.run_task(task); });
 }
 
 }  // namespace cpu

@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "shiftadd/contract.h"
 #include "common/unroll.h"
+#include "shiftadd/activations.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -29,7 +29,7 @@ struct PanelView {
 
 // A register tile of `rows` output channels by `columns` pixels, over `depth` terms of the sum.
 struct TileArguments {
-  const float* w;      // [depth][tile_rows], packed
+  const float* w;  // [depth][tile_rows], packed
   PanelView x;
   size_t depth;
   float* partial;      // [tile_rows][tile width]: sums of earlier blocks of depth
@@ -39,24 +39,28 @@ struct TileArguments {
   size_t y_stride;
   size_t rows;
   size_t columns;
-  Epilogue epilogue;   // its arrays start at the tile's first row
-  // Of this block's terms, for maximum_tiles alone: sums and limits (DistanceSums).
+  Epilogue epilogue;  // its arrays start at the tile's first row
+  // The sums and limits of this block's terms (DistanceSums); maximum_tiles alone reads them.
   const float* x_sums;  // [2][tile width]
   const float* w_sums;  // [2][tile_rows]
 };
 
-// A sum of distances by one instruction less: sum |x-w| = 2 sum max(x,w) - sum x - sum w. What
-// cancels there takes digits with it, so the result counts only where it is at least this share of
-// sum |x| + sum |w|: then rounding stays within a few times that of a sum of the distances
-// themselves. Everything else, infinities and NaN included, is summed again as distances.
+// A sum of distances that takes one instruction less per term: sum |x-w| = 2 sum max(x,w) - sum x -
+// sum w. The subtraction cancels leading digits, so the result is used only where it is at least
+// kLeastShare of sum |x| + sum |w|: there its rounding error stays within a few times that of
+// summing the distances themselves. Every other sum, infinities and NaN included, is computed again
+// from the distances.
 //
-// A limit is sum v + kLeastShare * sum |v|, or infinity where no share would do.
+// The limit of some values v is sum v + kLeastShare * sum |v|, or infinity where no result can be
+// used.
 struct DistanceSums {
   static constexpr float kLeastShare = 0.25f;
-  // Of sums below this twice and four times as much is finite, too.
+  // Where the magnitudes add up to no more than this, twice and four times the sum are still
+  // finite.
   static constexpr float kLargestMagnitude = 1e37f;
 
-  // Inlined everywhere: no copy of it may be one that was compiled for another processor.
+  // It is always inlined, so that no copy is shared with a file that was compiled for another
+  // processor.
   static SHIFTADD_INLINE float limit(float sum, float magnitude) {
     return magnitude <= kLargestMagnitude ? sum + kLeastShare * magnitude : __builtin_inff();
   }
@@ -66,8 +70,8 @@ struct DistanceSums {
 struct SumPixelsArguments {
   PanelView x;
   size_t depth;
-  size_t vectors;   // of pixels
-  float* sums;      // [2], sums_stride floats apart, of [vectors * lanes]
+  size_t vectors;  // of pixels
+  float* sums;     // [2], sums_stride floats apart, of [vectors * lanes]
   size_t sums_stride;
 };
 
@@ -77,23 +81,23 @@ struct ShiftRowsArguments {
   const float* x;     // [terms]
   size_t terms;       // a multiple of kShiftRowTerms
   size_t rows;
-  float* y;           // [rows]
+  float* y;  // [rows]
   Epilogue epilogue;
 };
 constexpr size_t kShiftRowTerms = 16;
 
 // Output rows of one depthwise channel.
 struct DepthwiseArguments {
-  const float* x;            // of output row r, tap t and column j: x[r * x_stride + offsets[t] + j],
-                             // readable for j < columns rounded up to lanes
+  const float* x;  // of output row r, tap t and column j: x[r * x_stride + offsets[t] + j],
+                   // readable for j < columns rounded up to lanes
   size_t x_stride;
   const ptrdiff_t* offsets;  // [taps]
   const float* w;            // [taps]
   size_t taps;
-  float* y;                  // [rows, columns]
+  float* y;  // [rows, columns]
   size_t rows;
   size_t columns;
-  Epilogue epilogue;         // of one channel
+  Epilogue epilogue;  // of one channel
 };
 
 // Rows of pixels, copied side by side: to[r * to_step + i] = from[r * from_step + i * pixel_step].
@@ -124,7 +128,7 @@ struct CopyTapsArguments {
   size_t tap_count;
   const PanelSegment* segments;
   size_t segment_count;
-  size_t columns;      // that the segments fill; those up to to_step become 0
+  size_t columns;  // that the segments fill; those up to to_step become 0
 };
 
 using TileKernel = void (*)(const TileArguments&);
@@ -160,8 +164,8 @@ const MicroKernels& avx512_micro_kernels();
 const MicroKernels& neon_micro_kernels();
 #endif
 
-// The widest table that this processor runs, or the one named by the environment variable
-// SHIFTADD_CPU_ISA. Throws std::runtime_error where that one is unknown or cannot run here.
+// The best table for the features that usable_features() tells (common/instruction_sets.h), and its
+// errors.
 const MicroKernels& select_micro_kernels();
 
 }  // namespace cpu

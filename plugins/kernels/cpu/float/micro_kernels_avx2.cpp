@@ -2,7 +2,9 @@
 // processor has both.
 #include <immintrin.h>
 
-#include "float/micro_kernels_impl.h"
+#include <cstring>
+
+#include "float/micro_kernels/table.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -38,17 +40,18 @@ struct Avx2Vector {
     std::memcpy(&word, codes, sizeof(word));
     const __m256i code = _mm256_srlv_epi32(_mm256_set1_epi32(word), place);
     // A permutation looks at the lowest three bits of its index alone; the fourth is the sign.
-    const Register sign = _mm256_and_ps(_mm256_castsi256_ps(_mm256_slli_epi32(code, 28)),
-                                        _mm256_set1_ps(-0.0f));
+    const Register sign =
+        _mm256_and_ps(_mm256_castsi256_ps(_mm256_slli_epi32(code, 28)), _mm256_set1_ps(-0.0f));
     return _mm256_xor_ps(_mm256_permutevar8x32_ps(load(kDecoded), code), sign);
   }
-  // Else GCC computes a whole step's maxima first, for which there are not enough registers.
+  // Without this GCC computes all maxima of a step first, for which there are not enough registers.
   static SHIFTADD_INLINE void keep_order(Register& v) { __asm__("" : "+x"(v)); }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm256_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
     return _mm256_fmadd_ps(a, b, c);
   }
-  // The sum goes through the multiplier with a factor of 1: subtraction already fills the adders.
+  // The sum is taken by the multiplier, with a factor of 1, because the subtraction already fills
+  // the adders.
   static SHIFTADD_INLINE Register add_distance(Register x, Register w, Register sum) {
     const Register magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     const Register distance = _mm256_and_ps(_mm256_sub_ps(x, w), magnitude);
@@ -60,8 +63,11 @@ struct Avx2Vector {
     return _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GE_OQ)) == 0xff;
   }
   // maxps and minps return their second operand where one is NaN.
-  static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {
-    return _mm256_min_ps(high, _mm256_max_ps(low, v));
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return _mm256_max_ps(bound, v);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) {
+    return _mm256_min_ps(bound, v);
   }
 };
 

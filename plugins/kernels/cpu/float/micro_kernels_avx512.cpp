@@ -2,7 +2,7 @@
 // processor has it.
 #include <immintrin.h>
 
-#include "float/micro_kernels_impl.h"
+#include "float/micro_kernels/table.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -26,18 +26,20 @@ struct Avx512Vector {
     _mm512_mask_storeu_ps(p, front_mask(count), v);
   }
   static SHIFTADD_INLINE Register even(Register low, Register high) {
-    const __m512i index = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+    const __m512i index =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
     return _mm512_permutex2var_ps(low, index, high);
   }
   static SHIFTADD_INLINE Register decode(const uint8_t* codes) {
     const __m512i word = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    const __m512i place = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    const __m512i place =
+        _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
     const __m512i words = _mm512_permutexvar_epi32(
         word, _mm512_castsi128_si512(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes))));
     // A permutation looks at the lowest four bits of its index alone.
     return _mm512_permutexvar_ps(_mm512_srlv_epi32(words, place), load(kDecoded));
   }
-  // Else GCC computes a whole step's maxima first, for which there are not enough registers.
+  // Without this GCC computes all maxima of a step first, for which there are not enough registers.
   static SHIFTADD_INLINE void keep_order(Register& v) { __asm__("" : "+v"(v)); }
   static SHIFTADD_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
   static SHIFTADD_INLINE Register multiply_add(Register a, Register b, Register c) {
@@ -52,8 +54,11 @@ struct Avx512Vector {
     return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GE_OQ) == 0xffff;
   }
   // maxps and minps return their second operand where one is NaN.
-  static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {
-    return _mm512_min_ps(high, _mm512_max_ps(low, v));
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return _mm512_max_ps(bound, v);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) {
+    return _mm512_min_ps(bound, v);
   }
 };
 

@@ -1,7 +1,9 @@
 // Micro-kernels for 64-bit ARM. Every such processor has NEON.
 #include <arm_neon.h>
 
-#include "float/micro_kernels_impl.h"
+#include <cstring>
+
+#include "float/micro_kernels/table.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -49,8 +51,11 @@ struct NeonVector {
     return vaddq_f32(sum, vabdq_f32(x, w));
   }
   // FMAX and FMIN keep NaN.
-  static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {
-    return vminq_f32(vmaxq_f32(v, low), high);
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return vmaxq_f32(v, bound);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) {
+    return vminq_f32(v, bound);
   }
 };
 

@@ -1,6 +1,8 @@
 // Micro-kernels over four floats in the compiler's own vector type: SSE2 or plain scalar
 // code, whatever the target has.
-#include "float/micro_kernels_impl.h"
+#include <cstring>
+
+#include "float/micro_kernels/table.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -44,9 +46,11 @@ struct PortableVector {
     return reinterpret_cast<Register>((reinterpret_cast<Bits>(yes) & mask) |
                                       (reinterpret_cast<Bits>(no) & ~mask));
   }
-  static SHIFTADD_INLINE Register clamp(Register v, Register low, Register high) {
-    const Register raised = select(low > v, low, v);
-    return select(high < raised, high, raised);
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return select(bound > v, bound, v);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) {
+    return select(bound < v, bound, v);
   }
 };
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "integer/rounding.h"
+#include "common/rounding.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -13,8 +13,8 @@ int64_t first_multiple(int64_t bound, int64_t step) {
   return bound <= 0 ? 0 : divide_up(bound, step);
 }
 
-// Wider rows break a panel so seldom that copying their runs is cheap, and a patch of whole rows is
-// not.
+// In wider rows a panel breaks so seldom that copying its runs is cheap, whereas a patch of whole
+// rows would be expensive.
 constexpr int64_t kWidestPatch = 128;
 
 bool has_patches(const ConvGeometry& g) {
@@ -69,9 +69,7 @@ void PanelPacker::set_pixels(int64_t first, size_t columns) {
     view_.vectors[v] = static_cast<ptrdiff_t>(v * lanes);
   }
   switch (way_) {
-    case Way::kInPlace:
-      set_rows(static_cast<size_t>(geometry_.height * geometry_.width));
-      break;
+    case Way::kInPlace: set_rows(static_cast<size_t>(geometry_.height * geometry_.width)); break;
     case Way::kPatches:
       set_patch(divide_up(static_cast<int64_t>(terms_), static_cast<int64_t>(taps_)));
       set_vectors();
@@ -92,9 +90,7 @@ PanelView PanelPacker::pack(const float* x, int64_t begin, int64_t end) {
   PanelView view = view_;
   view.x = panel_.data();
   switch (way_) {
-    case Way::kInPlace:
-      view.x = x + begin * geometry_.height * geometry_.width + first_;
-      break;
+    case Way::kInPlace: view.x = x + begin * geometry_.height * geometry_.width + first_; break;
     case Way::kPatches:
       pack_patches(x, begin, end);
       view.x = patches_.data();
@@ -110,7 +106,7 @@ void PanelPacker::set_rows(size_t step) {
   for (size_t k = 0; k < terms_; ++k) rows_[k] = static_cast<ptrdiff_t>(k * step);
 }
 
-// Room for the patches of so many channels, of which what lies outside of the image is 0.
+// Makes room for the patches of this many channels, with 0 wherever they lie outside the image.
 void PanelPacker::set_patch(int64_t channels) {
   const ConvGeometry& g = geometry_;
   const int64_t width = static_cast<int64_t>(patch_width_);
@@ -234,15 +230,16 @@ void PanelPacker::add_tap(int64_t kernel_row, int64_t kernel_column) {
   add_zeros(columns_, stride_ - columns_);
 }
 
-// A run is copied for all channels before the next run: its length, on which the copy's course
-// depends, then stays the same from copy to copy.
+// A run is copied for all channels before the next run, so that neighbouring copies have the same
+// length and branch alike.
 void PanelPacker::pack_runs(const float* x, int64_t begin, int64_t end) {
   const int64_t taps = static_cast<int64_t>(tap_ends_.size());
   const int64_t first_channel = begin / taps;
   for (int64_t tap = 0; tap < taps; ++tap) {
     const int64_t channel_begin = first_channel + (begin % taps > tap);
     const int64_t channel_end = end / taps + (end % taps > tap);
-    float* rows = panel_.data() + (channel_begin * taps + tap - begin) * static_cast<int64_t>(stride_);
+    float* rows =
+        panel_.data() + (channel_begin * taps + tap - begin) * static_cast<int64_t>(stride_);
     for (size_t i = tap == 0 ? 0 : tap_ends_[tap - 1]; i < tap_ends_[tap]; ++i) {
       pack_run(runs_[i], x, channel_begin, channel_end, rows);
     }
@@ -260,8 +257,9 @@ void PanelPacker::pack_run(const Run& run, const float* x, int64_t channel_begin
     for (size_t i = 0; i < count; ++i, to += row_step) std::fill(to, to + run.length, 0.0f);
     return;
   }
-  kernels_.copy_rows({to, row_step, x + channel_begin * plane + run.source, static_cast<size_t>(plane),
-              static_cast<size_t>(geometry_.stride_width), run.length, count});
+  kernels_.copy_rows({to, row_step, x + channel_begin * plane + run.source,
+                      static_cast<size_t>(plane), static_cast<size_t>(geometry_.stride_width),
+                      run.length, count});
 }
 
 }  // namespace cpu

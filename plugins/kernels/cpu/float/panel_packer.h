@@ -1,5 +1,5 @@
-// The pixels that a register tile reads: where they are, from padded patches of the image, or from
-// an im2col of a few of them by a block of the sum's terms; never the whole matrix.
+// The pixels that a register tile reads: in place, from padded patches of the image, or from an
+// im2col of a few pixels by one block of terms. The whole im2col matrix is never built.
 #ifndef SHIFTADD_KERNELS_CPU_PANEL_PACKER_H_
 #define SHIFTADD_KERNELS_CPU_PANEL_PACKER_H_
 
@@ -9,14 +9,14 @@
 
 #include "common/aligned_buffer.h"
 #include "float/micro_kernels.h"
-#include "shiftadd/contract.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace cpu {
 
 class PanelPacker {
  public:
-  // That a panel may have.
+  // The most terms that a panel may have.
   static constexpr int64_t kMostTerms = 256;
 
   // `terms` are the most that a panel has, `once` says that it is used so seldom that pixels are
@@ -26,9 +26,9 @@ class PanelPacker {
   // Sets the panel to output pixels [first, first + columns) of one image.
   void set_pixels(int64_t first, size_t columns);
 
-  // The terms [begin, end), in the order (c, kh, kw), of these pixels; whole channels, where one has
-  // no more than kMostTerms taps. `x` is the group's first channel of [group_channels, H, W]. What
-  // stands behind the columns, up to a whole vector, is readable and counts for nothing.
+  // The terms [begin, end), in the order (c, kh, kw), of these pixels; whole channels, where one
+  // has no more than kMostTerms taps. `x` is the group's first channel of [group_channels, H, W].
+  // The memory behind the columns is readable up to a whole vector; its values do not matter.
   PanelView pack(const float* x, int64_t begin, int64_t end);
 
  private:
@@ -76,7 +76,7 @@ class PanelPacker {
   std::vector<float> patches_;
   std::vector<size_t> tap_offsets_;
   std::vector<PanelSegment> segments_;
-  // What of a patch lies in the image.
+  // The part of a patch that lies in the image.
   size_t inside_ = 0, inside_rows_ = 0, inside_columns_ = 0;
   int64_t inside_source_ = 0;  // offset in the channel's plane
 

@@ -6,7 +6,7 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// A task is to take longer than it takes to hand it out.
+// Elements in a task: enough of them make handing out a task cheap compared with the task.
 constexpr size_t kTaskElements = 32768;
 
 }  // namespace

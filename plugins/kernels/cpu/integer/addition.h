@@ -2,8 +2,8 @@
 #ifndef SHIFTADD_KERNELS_CPU_INTEGER_ADDITION_H_
 #define SHIFTADD_KERNELS_CPU_INTEGER_ADDITION_H_
 
-#include "integer/micro_kernels.h"
 #include "common/parallel.h"
+#include "integer/micro_kernels.h"
 #include "shiftadd/addition.h"
 
 namespace shiftadd {

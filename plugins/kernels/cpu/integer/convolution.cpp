@@ -3,17 +3,17 @@
 
 #include <algorithm>
 
-#include "integer/rounding.h"
+#include "common/rounding.h"
 #include "integer/panel_packer.h"
 
 namespace shiftadd {
 namespace cpu {
 namespace {
 
-// A weight of the shift counts units of 1/64.
+// The weights of the shift are in units of 1/64.
 constexpr double kShiftUnits = 64.0;
 
-// Sums of a depthwise row that are kept at a time: they are to stay in a level-1 cache.
+// Sums of a depthwise row that are kept at a time, few enough for a level-1 cache.
 constexpr int64_t kDepthwiseSums = 2048;
 
 int64_t depthwise_stride(const ConvGeometry& g) {
@@ -73,7 +73,7 @@ IntegerConvolution::IntegerConvolution(OperatorKind kind, const IntegerKernels& 
   }
 }
 
-// The sum's terms, which come in the order (c, kh, kw), go to the order of the pixels: (kh, kw, c).
+// Reorders the terms of a sum from (c, kh, kw) to the order of the pixels: (kh, kw, c).
 void IntegerConvolution::pack_panels(const ConvGeometry& g, const uint8_t* weights) {
   const IntegerTile& tile = this->tile();
   const int64_t channels = static_cast<int64_t>(tile.channels);
@@ -111,7 +111,8 @@ void IntegerConvolution::pack_depthwise(const ConvGeometry& g, const uint8_t* we
   }
 }
 
-// Four taps of a channel, as bytes, in the place of two weights; taps that there are not weigh 0.
+// Four taps of a channel take, as bytes, the place of two weights. Taps beyond the last have the
+// weight 0.
 void IntegerConvolution::pack_depthwise_by_fours(const ConvGeometry& g, const uint8_t* weights) {
   const int64_t stride = depthwise_stride(g);
   const int64_t fours = divide_up(g.terms, int64_t{4});
@@ -134,15 +135,15 @@ void IntegerConvolution::run(const ConvGeometry& geometry, const IntegerConvTens
                              ParallelRunner& runner) const {
   const ConvGeometry& g = geometry;
   if (g.batch == 0) return;
-  Call call = {g,
-               tensors.x,
-               tensors.y,
-               quantization.x_zero_point,
-               {},
-               {},
-               tensors.bias,
-               {activation, 1.0f / quantization.y_scale,
-                static_cast<float>(quantization.y_zero_point)}};
+  Call call = {
+      g,
+      tensors.x,
+      tensors.y,
+      quantization.x_zero_point,
+      {},
+      {},
+      tensors.bias,
+      {activation, 1.0f / quantization.y_scale, static_cast<float>(quantization.y_zero_point)}};
   const double unit = is_shift(kind_) ? quantization.x_scale / kShiftUnits : -quantization.x_scale;
   const int32_t x_offset = !depthwise_ && tile().sign_flip != 0 ? 128 : 0;
   call.multiplier.reserve(static_cast<size_t>(g.out_channels));
@@ -245,8 +246,8 @@ void IntegerConvolution::run_depthwise(const Call& call, ParallelRunner& runner)
         const int64_t run = taps.run(column, end);
         sum({taps.of(column), pixel_step, depthwise_weights_.data(),
              static_cast<size_t>((depthwise_by_fours() ? 2 : 1) * depthwise_stride(g)),
-             static_cast<size_t>(g.terms), channels,
-             static_cast<size_t>(run), sums.data() + (column - begin) * g.channels});
+             static_cast<size_t>(g.terms), channels, static_cast<size_t>(run),
+             sums.data() + (column - begin) * g.channels});
         column += run;
       }
       uint8_t* y = call.y + (static_cast<int64_t>(task) * g.out_width + begin) * g.channels;

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "integer/micro_kernels.h"
 #include "common/parallel.h"
-#include "shiftadd/contract.h"
+#include "integer/micro_kernels.h"
+#include "shiftadd/convolution.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -19,7 +19,7 @@ struct IntegerConvTensors {
   uint8_t* y;          // [N, M, OH, OW] or [N, OH, OW, M]
 };
 
-// Immutable after construction, so that any number of threads may run it at once.
+// It does not change after construction, so any number of threads may run it at once.
 class IntegerConvolution {
  public:
   // `weights` is [M, C/group, kH, kW]: of the adder the codes, of the shift int8, 64 * dec(w). Of
@@ -32,7 +32,7 @@ class IntegerConvolution {
            const Quantization& quantization, Activation activation, Layout layout,
            ParallelRunner& runner) const;
 
-  // What a run works with; the pixels lie channels-last.
+  // The data of one run; its pixels lie channels-last.
   struct Call {
     const ConvGeometry& geometry;
     const uint8_t* x;

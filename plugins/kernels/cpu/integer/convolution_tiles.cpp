@@ -8,9 +8,9 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// Output channels a task: enough to make packing a panel cheap beside its use.
+// Output channels in a task: enough of them make packing a panel cheap compared with using it.
 constexpr int64_t kTaskChannels = 256;
-// Terms a task: enough to make handing out a task cheap beside the task.
+// Terms in a task: enough of them make handing out a task cheap compared with the task.
 constexpr int64_t kTaskTerms = 1 << 20;
 
 class IntegerTileConvolution {
@@ -39,11 +39,12 @@ class IntegerTileConvolution {
   void run_block(const Slice& slice, const Pixels& pixels, const uint8_t* x, size_t x_stride,
                  int64_t begin, int64_t length, int32_t* sums) const;
   void store(const Slice& slice, const Pixels& pixels, const int32_t* sums) const;
-  // First pixel of a tile: the pixels are spread evenly, as a tile of few is less efficient.
+  // First pixel of a tile. The pixels are spread evenly over the tiles, because a tile with few of
+  // them is less efficient.
   int64_t tile_begin(int64_t tile) const {
     return tile * (pixels_ / tiles_) + std::min(tile, pixels_ % tiles_);
   }
-  // From one pixel's sums to the next's.
+  // The distance from one pixel's sums to the next pixel's.
   size_t sums_stride(const Slice& slice) const {
     return static_cast<size_t>((slice.end - slice.begin) * tile_channels_);
   }
@@ -82,7 +83,7 @@ IntegerTileConvolution::IntegerTileConvolution(const IntegerConvolution::Call& c
 }
 
 void IntegerTileConvolution::run_task(size_t task) const {
-  // Tasks beside each other share their weights: only the pixels change.
+  // Neighbouring tasks differ in their pixels alone, so that they share their weights.
   int64_t index = static_cast<int64_t>(task);
   const int64_t first = index % pixel_tasks_ * tiles_per_task_;
   index /= pixel_tasks_;
@@ -125,11 +126,11 @@ void IntegerTileConvolution::run_block(const Slice& slice, const Pixels& pixels,
   const int64_t most = static_cast<int64_t>(tile_.panels);
   for (int64_t i = slice.begin; i < slice.end; i += most) {
     const int64_t panels = std::min(most, slice.end - i);
-    const uint8_t* w = panels_ + (slice.group * weight_panels_ + i) * panel_bytes +
-                       begin * tile_channels_;
+    const uint8_t* w =
+        panels_ + (slice.group * weight_panels_ + i) * panel_bytes + begin * tile_channels_;
     tile_.run[panels - 1][count - 1]({x, x_stride, w, static_cast<size_t>(panel_bytes), steps,
-                                      sums + (i - slice.begin) * tile_channels_,
-                                      sums_stride(slice), begin != 0});
+                                      sums + (i - slice.begin) * tile_channels_, sums_stride(slice),
+                                      begin != 0});
   }
 }
 
@@ -149,8 +150,7 @@ void IntegerTileConvolution::store(const Slice& slice, const Pixels& pixels,
 
 void IntegerConvolution::run_tiles(const Call& call, ParallelRunner& runner) const {
   const IntegerTileConvolution convolution(call, tile(), kernels_.requantize, panels_.data());
-  parallel_for(runner, convolution.task_count(),
-               [&](size_t task) { convolution.run_task(task); });
+  parallel_for(runner, convolution.task_count(), [&](size_t task) { convolution.run_task(task); });
 }
 
 }  // namespace cpu

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "shiftadd/contract.h"
+#include "shiftadd/activations.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -14,14 +14,14 @@ namespace cpu {
 // Sums of some pixels by some output channels over steps * depth terms: x * w for the shift,
 // |x - w| for the adder. The sizes are the tile's (IntegerTile).
 struct IntegerTileArguments {
-  const uint8_t* x;       // [pixels] rows, x_stride bytes apart, of [steps][depth] bytes each; where
-  size_t x_stride;        // the tile is interleaved [steps][pixels][kRepeat][depth], without x_stride
-  const uint8_t* w;       // [panels], w_stride bytes apart, of [steps][channels][depth], packed; of
-  size_t w_stride;        // the shift int8
+  const uint8_t* x;  // [pixels] rows, x_stride bytes apart, of [steps][depth] bytes each; where
+  size_t x_stride;   // the tile is interleaved [steps][pixels][kRepeat][depth], without x_stride
+  const uint8_t* w;  // [panels], w_stride bytes apart, of [steps][channels][depth], packed; of
+  size_t w_stride;   // the shift int8
   size_t steps;
-  int32_t* sums;          // [pixels] rows, sums_stride apart, of [panels][channels]
+  int32_t* sums;  // [pixels] rows, sums_stride apart, of [panels][channels]
   size_t sums_stride;
-  bool add;               // to what is in `sums`
+  bool add;  // to what is in `sums`
 };
 
 // Sums of some depthwise output pixels, over the taps.
@@ -34,12 +34,12 @@ struct IntegerDepthwiseArguments {
   size_t tap_count;
   size_t channels;
   size_t pixels;
-  int32_t* sums;               // [pixels][channels]
+  int32_t* sums;  // [pixels][channels]
 };
 
 constexpr size_t kDepthwiseRepeat = 64;
 
-// The operator's epilogue (operators.md, "Integer versions").
+// The epilogue of the integer operators (docs/operators.md, section 5.2).
 struct Requantization {
   Activation activation;
   float y_reciprocal;  // 1 / y_scale
@@ -55,13 +55,13 @@ struct RequantizeArguments {
   const float* bias;
   size_t rows;
   size_t count;
-  uint8_t* y;           // [rows], y_stride apart, of [count]
+  uint8_t* y;  // [rows], y_stride apart, of [count]
   size_t y_stride;
   Requantization requantization;
 };
 
-// y[i] = the code of (a[i] - a_zero_point) * a_multiplier + (b[i] - b_zero_point) * b_multiplier, in
-// float32 and each step rounded, then as in the operators' epilogue.
+// y[i] = the code of (a[i] - a_zero_point) * a_multiplier + (b[i] - b_zero_point) * b_multiplier,
+// in float32 and each step rounded, then as in the operators' epilogue.
 struct AddArguments {
   const uint8_t* a;
   const uint8_t* b;
@@ -116,9 +116,8 @@ const IntegerKernels& avx512_integer_kernels();  // with VNNI
 const IntegerKernels& neon_integer_kernels();
 #endif
 
-// The best table for this processor, or the one named by SHIFTADD_CPU_ISA; where a processor has
-// AVX-512 without its byte and VNNI parts, "avx512" is served by the AVX2 kernels. Throws
-// std::runtime_error as select_micro_kernels does.
+// The best table for the features that usable_features() tells (common/instruction_sets.h), and its
+// errors. A processor that has AVX-512 without its byte and VNNI parts gets the AVX2 kernels.
 const IntegerKernels& select_integer_kernels();
 
 }  // namespace cpu

@@ -24,8 +24,8 @@ struct Avx2Step {
   }
 };
 
-// Sums of absolute differences over 8 bytes (vpsadbw): four channels a register, in lanes of 64 bits
-// of which the upper halves stay 0.
+// Sums of absolute differences over 8 bytes (vpsadbw): four channels a register, in lanes of 64
+// bits of which the upper halves stay 0.
 struct AdderStep : Avx2Step {
   static constexpr size_t kPanels = 1, kDepth = 8, kChannels = 8, kRegisters = 2;
   static SHIFTADD_INLINE Register broadcast(const uint8_t* x) {
@@ -59,15 +59,19 @@ struct ShiftStep : Avx2Step {
 };
 
 struct Avx2Floats {
-  using Floats = __m256;
-  static SHIFTADD_INLINE Floats broadcast(float x) { return _mm256_set1_ps(x); }
-  static SHIFTADD_INLINE Floats min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
-  static SHIFTADD_INLINE Floats max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+  using Register = __m256;
+  static SHIFTADD_INLINE Register broadcast(float x) { return _mm256_set1_ps(x); }
+  static SHIFTADD_INLINE Register min(Register a, Register b) { return _mm256_min_ps(a, b); }
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return _mm256_max_ps(v, bound);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) { return min(v, bound); }
 };
 
 template <Activation kActivation>
 struct RequantizeRow {
-  static SHIFTADD_INLINE void run(const RequantizeArguments& call, const int32_t* sums, uint8_t* y) {
+  static SHIFTADD_INLINE void run(const RequantizeArguments& call, const int32_t* sums,
+                                  uint8_t* y) {
     const size_t count = call.count;
     if (count < kLanes) {
       RequantizeArguments row = call;
@@ -80,7 +84,7 @@ struct RequantizeRow {
     size_t i = 0;
     for (; i + 4 * kLanes <= count; i += 4 * kLanes) store_four(call, sums, i, y + i);
     for (; i + kLanes <= count; i += kLanes) store(call, sums, i, y + i);
-    // The last ones end where the row does, over some that are there already.
+    // The last vector ends where the row ends and overwrites some codes with the same values.
     if (i < count) store(call, sums, count - kLanes, y + count - kLanes);
   }
 
@@ -95,7 +99,7 @@ struct RequantizeRow {
         _mm256_loadu_ps(call.bias + i), call.requantization.y_reciprocal));
   }
 
-  // The zero point goes to 16-bit numbers: they saturate far behind the codes.
+  // The zero point is added to 16-bit numbers, which saturate far beyond the codes.
   static SHIFTADD_INLINE __m256i zero_point(const RequantizeArguments& call) {
     return _mm256_set1_epi16(static_cast<int16_t>(call.requantization.y_zero_point));
   }
@@ -105,14 +109,12 @@ struct RequantizeRow {
     const __m256i zero = zero_point(call);
     const __m256i front = _mm256_adds_epi16(
         _mm256_packs_epi32(rounded(call, sums, i), rounded(call, sums, i + kLanes)), zero);
-    const __m256i back =
-        _mm256_adds_epi16(_mm256_packs_epi32(rounded(call, sums, i + 2 * kLanes),
-                                             rounded(call, sums, i + 3 * kLanes)),
-                          zero);
+    const __m256i back = _mm256_adds_epi16(_mm256_packs_epi32(rounded(call, sums, i + 2 * kLanes),
+                                                              rounded(call, sums, i + 3 * kLanes)),
+                                           zero);
     // Packing works in halves of a register; this puts the fours of codes back in order.
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i codes =
-        _mm256_permutevar8x32_epi32(_mm256_packus_epi16(front, back), order);
+    const __m256i codes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(front, back), order);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), codes);
   }
 
@@ -126,10 +128,22 @@ struct RequantizeRow {
   }
 };
 
+template <Activation kActivation>
+struct RequantizeRows {
+  static void run(const RequantizeArguments& call) {
+    requantize_each_row<RequantizeRow<kActivation>>(call);
+  }
+};
+
+void requantize_avx2(const RequantizeArguments& call) {
+  run_with_activation<RequantizeRows>(call.requantization.activation, call);
+}
+
 constexpr size_t kDepthwiseBlock = 16;
 static_assert(kDepthwiseBlock <= kDepthwiseRepeat, "a block of weights begins at any channel");
 
-// Sixteen depthwise sums: of the channels from `channel` on, of pixels `offset` bytes behind the taps.
+// Sixteen depthwise sums of the channels from `channel` on, for the pixels that lie `offset` bytes
+// behind the taps.
 struct DepthwiseBlock {
   const IntegerDepthwiseArguments& call;
   size_t offset;
@@ -177,7 +191,7 @@ struct ShiftBlock {
 struct AdderBlock {
   using Term = IntegerAdderTerm;
   static SHIFTADD_INLINE void run(const DepthwiseBlock& block, int32_t* sums) {
-    // Lanes of 16 bits hold so many distances of at most 255.
+    // A lane of 16 bits holds the sum of this many distances of at most 255.
     constexpr size_t kMostTaps = 257;
     const size_t taps = block.call.tap_count;
     __m256i low = _mm256_setzero_si256(), high = low;
@@ -198,7 +212,7 @@ struct AdderBlock {
 };
 
 // The sums of `count` bytes from `offset` on, channel after channel and pixel after pixel. The last
-// ones end where the bytes do, over some that are there already.
+// vector ends where the bytes end and writes some sums a second time.
 template <typename Block>
 SHIFTADD_INLINE void depthwise_bytes(const IntegerDepthwiseArguments& call, size_t offset,
                                      size_t count, int32_t* sums) {
@@ -216,7 +230,7 @@ template <typename Block>
 void depthwise(const IntegerDepthwiseArguments& call) {
   const size_t all = call.pixels * call.channels;
   if (call.pixel_step == call.channels && all >= kDepthwiseBlock) {
-    // Pixels beside each other are one long row of bytes.
+    // Neighbouring pixels form one long row of bytes.
     depthwise_bytes<Block>(call, 0, all, call.sums);
   } else if (call.channels >= kDepthwiseBlock) {
     for (size_t p = 0; p < call.pixels; ++p) {
@@ -231,15 +245,14 @@ void depthwise(const IntegerDepthwiseArguments& call) {
 }  // namespace
 
 const IntegerKernels& avx2_integer_kernels() {
-  static const IntegerKernels table = {
-      "avx2",
-      make_tile<BroadcastTiles<ShiftStep>::Kernel>(),
-      make_tile<BroadcastTiles<AdderStep>::Kernel>(),
-      depthwise<ShiftBlock>,
-      depthwise<AdderBlock>,
-      requantize_rows<RequantizeRow>,
-      add_codes,
-      false};
+  static const IntegerKernels table = {"avx2",
+                                       make_tile<BroadcastTiles<ShiftStep>::Kernel>(),
+                                       make_tile<BroadcastTiles<AdderStep>::Kernel>(),
+                                       depthwise<ShiftBlock>,
+                                       depthwise<AdderBlock>,
+                                       requantize_avx2,
+                                       add_codes,
+                                       false};
   return table;
 }
 

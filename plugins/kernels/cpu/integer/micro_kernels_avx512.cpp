@@ -21,8 +21,8 @@ struct Avx512Step {
   }
 };
 
-// Sums of absolute differences over 8 bytes (vpsadbw): eight channels a register, in lanes of 64 bits
-// of which the upper halves stay 0.
+// Sums of absolute differences over 8 bytes (vpsadbw): eight channels a register, in lanes of 64
+// bits of which the upper halves stay 0.
 struct AdderStep : Avx512Step {
   static constexpr size_t kPanels = 1, kDepth = 8, kChannels = 16, kRegisters = 2;
   static SHIFTADD_INLINE Register broadcast(const uint8_t* x) {
@@ -55,15 +55,19 @@ struct ShiftStep : Avx512Step {
 };
 
 struct Avx512Floats {
-  using Floats = __m512;
-  static SHIFTADD_INLINE Floats broadcast(float x) { return _mm512_set1_ps(x); }
-  static SHIFTADD_INLINE Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
-  static SHIFTADD_INLINE Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+  using Register = __m512;
+  static SHIFTADD_INLINE Register broadcast(float x) { return _mm512_set1_ps(x); }
+  static SHIFTADD_INLINE Register min(Register a, Register b) { return _mm512_min_ps(a, b); }
+  static SHIFTADD_INLINE Register at_least(Register v, Register bound) {
+    return _mm512_max_ps(v, bound);
+  }
+  static SHIFTADD_INLINE Register at_most(Register v, Register bound) { return min(v, bound); }
 };
 
 template <Activation kActivation>
 struct RequantizeRow {
-  static SHIFTADD_INLINE void run(const RequantizeArguments& call, const int32_t* sums, uint8_t* y) {
+  static SHIFTADD_INLINE void run(const RequantizeArguments& call, const int32_t* sums,
+                                  uint8_t* y) {
     size_t i = 0;
     for (; i + 4 * kLanes <= call.count; i += 4 * kLanes) store_four(call, sums, i, y + i);
     for (; i < call.count; i += kLanes) store(call, sums, i, y + i);
@@ -72,7 +76,7 @@ struct RequantizeRow {
  private:
   static constexpr size_t kLanes = 16;
 
-  // Of the columns from i on those within the row; the others are not read and come out as 0.
+  // The columns from i on that are selected by the mask; the others are not read and come out as 0.
   static SHIFTADD_INLINE __m512i rounded(const RequantizeArguments& call, const int32_t* sums,
                                          size_t i, __mmask16 columns) {
     const __m512i sum = _mm512_add_epi32(_mm512_maskz_loadu_epi32(columns, sums + i),
@@ -82,19 +86,18 @@ struct RequantizeRow {
         _mm512_maskz_loadu_ps(columns, call.bias + i), call.requantization.y_reciprocal));
   }
 
-  // The zero point goes to 16-bit numbers: they saturate far behind the codes.
+  // The zero point is added to 16-bit numbers, which saturate far beyond the codes.
   static SHIFTADD_INLINE void store_four(const RequantizeArguments& call, const int32_t* sums,
                                          size_t i, uint8_t* y) {
     constexpr __mmask16 kAll = 0xffff;
     const __m512i zero_point =
         _mm512_set1_epi16(static_cast<int16_t>(call.requantization.y_zero_point));
-    const __m512i front = _mm512_packs_epi32(rounded(call, sums, i, kAll),
-                                             rounded(call, sums, i + kLanes, kAll));
+    const __m512i front =
+        _mm512_packs_epi32(rounded(call, sums, i, kAll), rounded(call, sums, i + kLanes, kAll));
     const __m512i back = _mm512_packs_epi32(rounded(call, sums, i + 2 * kLanes, kAll),
                                             rounded(call, sums, i + 3 * kLanes, kAll));
     // Packing works in quarters of a register; this puts the fours of codes back in order.
-    const __m512i order =
-        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i codes = _mm512_packus_epi16(_mm512_adds_epi16(front, zero_point),
                                               _mm512_adds_epi16(back, zero_point));
     _mm512_storeu_si512(y, _mm512_permutexvar_epi32(order, codes));
@@ -108,13 +111,13 @@ struct RequantizeRow {
     const __m512i zero_point =
         _mm512_set1_epi32(static_cast<int32_t>(call.requantization.y_zero_point));
     const __m512i codes = _mm512_add_epi32(rounded(call, sums, i, columns), zero_point);
-    _mm512_mask_cvtusepi32_storeu_epi8(y, columns,
-                                       _mm512_max_epi32(codes, _mm512_setzero_si512()));
+    _mm512_mask_cvtusepi32_storeu_epi8(y, columns, _mm512_max_epi32(codes, _mm512_setzero_si512()));
   }
 };
 
-// 64 bytes of four taps each become 64 sums of products: the bytes of a channel's taps are brought beside
-// each other, which works in quarters of a register, so they are dealt to those first.
+// Turns 64 bytes of each of four taps into 64 sums of products. The bytes of a channel's taps are
+// brought side by side; that works within quarters of a register, so the channels are dealt to the
+// quarters first.
 struct DepthwiseFours {
   static constexpr size_t kBytes = 64, kLanes = 16;
 
@@ -141,13 +144,12 @@ struct DepthwiseFours {
     __m512i taps[4];
   };
 
-  static SHIFTADD_INLINE Four four(const IntegerDepthwiseArguments& call, size_t tap,
-                                   size_t offset, __mmask64 bytes) {
-    const __m512i order =
-        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  static SHIFTADD_INLINE Four four(const IntegerDepthwiseArguments& call, size_t tap, size_t offset,
+                                   __mmask64 bytes) {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     Four four;
     for (size_t i = 0; i < 4; ++i) {
-      // A tap that there is not weighs nothing, whatever is read for it.
+      // A tap beyond the last has the weight 0, so it does not matter what is read for it.
       const uint8_t* x = call.taps[tap + i < call.tap_count ? tap + i : tap] + offset;
       four.taps[i] = _mm512_permutexvar_epi32(order, _mm512_maskz_loadu_epi8(bytes, x));
     }
@@ -184,7 +186,7 @@ void depthwise_bytes(const IntegerDepthwiseArguments& call, size_t offset, size_
 
 void shift_depthwise(const IntegerDepthwiseArguments& call) {
   if (call.pixel_step == call.channels) {
-    // Pixels beside each other are one long row of bytes.
+    // Neighbouring pixels form one long row of bytes.
     depthwise_bytes(call, 0, call.pixels * call.channels, call.sums);
     return;
   }
@@ -193,15 +195,14 @@ void shift_depthwise(const IntegerDepthwiseArguments& call) {
   }
 }
 
-// Rows of kVectors registers, the last of which may be a part: the channels' numbers are loaded once for
-// all rows, and a row's end costs no more than its middle.
+// Rows of kVectors registers, the last of which may be a part: the channels' numbers are loaded
+// once for all rows, and a row's end costs no more than its middle.
 template <Activation kActivation, size_t kVectors>
 void requantize_short_rows(const RequantizeArguments& call) {
   constexpr size_t kLanes = 16;
   const RequantizeArguments c = call;
   const __mmask16 last = static_cast<__mmask16>(0xffffu >> (kVectors * kLanes - c.count));
-  const __m512i zero_point =
-      _mm512_set1_epi32(static_cast<int32_t>(c.requantization.y_zero_point));
+  const __m512i zero_point = _mm512_set1_epi32(static_cast<int32_t>(c.requantization.y_zero_point));
   __m512i start[kVectors];
   __m512 multiplier[kVectors], bias[kVectors];
   for (size_t v = 0; v < kVectors; ++v) {
@@ -232,34 +233,30 @@ void requantize_short_rows(const RequantizeArguments& call) {
 }
 
 template <Activation kActivation>
-void requantize_by_length(const RequantizeArguments& call) {
-  if (call.count <= 16) return requantize_short_rows<kActivation, 1>(call);
-  if (call.count <= 32) return requantize_short_rows<kActivation, 2>(call);
-  if (call.count <= 48) return requantize_short_rows<kActivation, 3>(call);
-  requantize_each_row<RequantizeRow<kActivation>>(call);
-}
+struct RequantizeByLength {
+  static void run(const RequantizeArguments& call) {
+    if (call.count <= 16) return requantize_short_rows<kActivation, 1>(call);
+    if (call.count <= 32) return requantize_short_rows<kActivation, 2>(call);
+    if (call.count <= 48) return requantize_short_rows<kActivation, 3>(call);
+    requantize_each_row<RequantizeRow<kActivation>>(call);
+  }
+};
 
 void requantize_avx512(const RequantizeArguments& call) {
-  switch (call.requantization.activation) {
-    case Activation::kNone: return requantize_by_length<Activation::kNone>(call);
-    case Activation::kRelu: return requantize_by_length<Activation::kRelu>(call);
-    case Activation::kRelu6: return requantize_by_length<Activation::kRelu6>(call);
-    case Activation::kHardswish: return requantize_by_length<Activation::kHardswish>(call);
-  }
+  run_with_activation<RequantizeByLength>(call.requantization.activation, call);
 }
 
 }  // namespace
 
 const IntegerKernels& avx512_integer_kernels() {
-  static const IntegerKernels table = {
-      "avx512",
-      make_tile<BroadcastTiles<ShiftStep>::Kernel>(),
-      make_tile<BroadcastTiles<AdderStep>::Kernel>(),
-      shift_depthwise,
-      avx2_integer_kernels().adder_depthwise,
-      requantize_avx512,
-      add_codes,
-      true};
+  static const IntegerKernels table = {"avx512",
+                                       make_tile<BroadcastTiles<ShiftStep>::Kernel>(),
+                                       make_tile<BroadcastTiles<AdderStep>::Kernel>(),
+                                       shift_depthwise,
+                                       avx2_integer_kernels().adder_depthwise,
+                                       requantize_avx512,
+                                       add_codes,
+                                       true};
   return table;
 }
 

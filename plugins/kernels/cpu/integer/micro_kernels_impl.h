@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "common/activation.h"
 #include "integer/micro_kernels.h"
 
 namespace shiftadd {
@@ -12,8 +13,8 @@ namespace cpu {
 // Unnamed: no instantiation is shared between files that are compiled for different processors.
 namespace {
 
-// Where nothing else bounds the steps of a call, its part of the panel is to stay in a level-1
-// cache of 32 KiB, beside the weights.
+// Bytes of a panel that a call reads, if nothing else bounds its steps: they stay in a level-1
+// cache of 32 KiB together with the weights.
 constexpr size_t kPanelBytes = 16384;
 
 struct IntegerShiftTerm {
@@ -90,26 +91,24 @@ void integer_depthwise(const IntegerDepthwiseArguments& call) {
   }
 }
 
-// The order of a comparison decides what becomes of NaN, which only an overflow to infinity brings
-// about: here it is always taken for `low`.
-inline float clamped(float v, float low, float high) {
-  const float raised = v > low ? v : low;
-  return raised < high ? raised : high;
-}
+// One float, for activate(). The order of a comparison decides what becomes of NaN, which only an
+// overflow to infinity brings about: here NaN always becomes the bound.
+struct OneFloat {
+  using Register = float;
+  static float broadcast(float x) { return x; }
+  static float at_least(float v, float bound) { return v > bound ? v : bound; }
+  static float at_most(float v, float bound) { return v < bound ? v : bound; }
+};
 
-template <Activation kActivation>
-inline float activated(float v) {
-  if (kActivation == Activation::kRelu) return v > 0.0f ? v : 0.0f;
-  if (kActivation == Activation::kRelu6) return clamped(v, 0.0f, 6.0f);
-  if (kActivation == Activation::kHardswish) {
-    return v * (clamped(v + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f));
-  }
-  return v;
+// The code of a value that is rounded and has the zero point added.
+inline uint8_t clamped_code(float v) {
+  const float clamped = OneFloat::at_most(OneFloat::at_least(v, 0.0f), 255.0f);
+  return static_cast<uint8_t>(static_cast<int32_t>(clamped));
 }
 
 template <Activation kActivation>
 void requantize_with(const RequantizeArguments& call) {
-  // Copies: a byte that is stored through y might be any of the call's own.
+  // Local copies tell the compiler that storing a byte through y changes none of them.
   const Requantization r = call.requantization;
   const int32_t* const start = call.start;
   const float* const multiplier = call.multiplier;
@@ -121,9 +120,9 @@ void requantize_with(const RequantizeArguments& call) {
   for (size_t row = 0; row < rows; ++row, sums += sums_stride, y += y_stride) {
     for (size_t i = 0; i < count; ++i) {
       float v = static_cast<float>(sums[i] + start[i]) * multiplier[i];
-      v = activated<kActivation>(v + bias[i]);
+      v = activate<OneFloat>(v + bias[i], kActivation);
       v = __builtin_nearbyintf(v * r.y_reciprocal) + r.y_zero_point;
-      y[i] = static_cast<uint8_t>(static_cast<int32_t>(clamped(v, 0.0f, 255.0f)));
+      y[i] = clamped_code(v);
     }
   }
 }
@@ -134,17 +133,17 @@ inline void add_codes(const AddArguments& call) {
     const float a = static_cast<float>(c.a[i] - c.a_zero_point) * c.a_multiplier;
     const float b = static_cast<float>(c.b[i] - c.b_zero_point) * c.b_multiplier;
     const float v = __builtin_nearbyintf(a + b) + c.y_zero_point;
-    c.y[i] = static_cast<uint8_t>(static_cast<int32_t>(clamped(v, 0.0f, 255.0f)));
+    c.y[i] = clamped_code(v);
   }
 }
 
+template <Activation kActivation>
+struct Requantize {
+  static void run(const RequantizeArguments& call) { requantize_with<kActivation>(call); }
+};
+
 inline void requantize(const RequantizeArguments& call) {
-  switch (call.requantization.activation) {
-    case Activation::kNone: return requantize_with<Activation::kNone>(call);
-    case Activation::kRelu: return requantize_with<Activation::kRelu>(call);
-    case Activation::kRelu6: return requantize_with<Activation::kRelu6>(call);
-    case Activation::kHardswish: return requantize_with<Activation::kHardswish>(call);
-  }
+  run_with_activation<Requantize>(call.requantization.activation, call);
 }
 
 }  // namespace

@@ -1,10 +1,11 @@
-// Integer micro-kernels for 64-bit ARM. From an interleaved panel a pixel's pair of bytes comes
-// repeated over a whole register: a Cortex-A57 takes three micro-operations a cycle, two of them for
-// its vector pipes, so every one that repeats a pair or finds an address is missing at the sums.
+// Integer micro-kernels for 64-bit ARM. An interleaved panel holds a pixel's pair of bytes repeated
+// over a whole register. A Cortex-A57 issues three micro-operations a cycle, two of them to its
+// vector pipes, so an instruction that repeated the pair here or computed an address would take the
+// place of one that sums.
 #include <arm_neon.h>
 
-#include "integer/micro_kernels_impl.h"
 #include "common/unroll.h"
+#include "integer/micro_kernels_impl.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -30,21 +31,21 @@ struct AdderTile {
 
   static void run(const IntegerTileArguments& tile) {
     uint16x8_t sums[Pixels][kVectors];
-SHIFTADD_UNROLL(8)
+    SHIFTADD_UNROLL(8)
     for (size_t p = 0; p < Pixels; ++p) {
-SHIFTADD_UNROLL(2)
+      SHIFTADD_UNROLL(2)
       for (size_t v = 0; v < kVectors; ++v) sums[p][v] = vdupq_n_u16(0);
     }
     const uint8_t* x = tile.x;
     const uint8_t* w = tile.w;
     for (size_t step = 0; step < tile.steps; ++step) {
       uint8x16_t weights[kVectors];
-SHIFTADD_UNROLL(2)
+      SHIFTADD_UNROLL(2)
       for (size_t v = 0; v < kVectors; ++v) weights[v] = vld1q_u8(w + v * kBytes);
-SHIFTADD_UNROLL(8)
+      SHIFTADD_UNROLL(8)
       for (size_t p = 0; p < Pixels; ++p) {
         const uint8x16_t pixel = vld1q_u8(x + p * kBytes);
-SHIFTADD_UNROLL(2)
+        SHIFTADD_UNROLL(2)
         for (size_t v = 0; v < kVectors; ++v) {
           sums[p][v] = vpadalq_u8(sums[p][v], vabdq_u8(pixel, weights[v]));
         }
@@ -52,9 +53,9 @@ SHIFTADD_UNROLL(2)
       x += Pixels * kBytes;
       w += kVectors * kBytes;
     }
-SHIFTADD_UNROLL(8)
+    SHIFTADD_UNROLL(8)
     for (size_t p = 0; p < Pixels; ++p) {
-SHIFTADD_UNROLL(2)
+      SHIFTADD_UNROLL(2)
       for (size_t v = 0; v < kVectors; ++v) {
         int32_t* out = tile.sums + p * tile.sums_stride + v * 8;
         store(vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(sums[p][v]))), out, tile.add);
@@ -74,25 +75,25 @@ struct ShiftTile {
 
   static void run(const IntegerTileArguments& tile) {
     int32x4_t sums[Pixels][2 * kVectors];
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t p = 0; p < Pixels; ++p) {
-SHIFTADD_UNROLL(4)
+      SHIFTADD_UNROLL(4)
       for (size_t v = 0; v < 2 * kVectors; ++v) sums[p][v] = vdupq_n_s32(0);
     }
     const int8_t* x = reinterpret_cast<const int8_t*>(tile.x);
     const int8_t* w = reinterpret_cast<const int8_t*>(tile.w);
     for (size_t step = 0; step < tile.steps; step += kShiftStepsAtOnce) {
       int8x16_t weights[kShiftStepsAtOnce][kVectors];
-SHIFTADD_UNROLL(2)
+      SHIFTADD_UNROLL(2)
       for (size_t v = 0; v < kVectors; ++v) {
         weights[0][v] = vld1q_s8(w + v * kBytes);
         weights[1][v] = vld1q_s8(w + (kVectors + v) * kBytes);
       }
-SHIFTADD_UNROLL(4)
+      SHIFTADD_UNROLL(4)
       for (size_t p = 0; p < Pixels; ++p) {
         const int8x16_t first = vld1q_s8(x + p * kBytes);
         const int8x16_t second = vld1q_s8(x + (Pixels + p) * kBytes);
-SHIFTADD_UNROLL(2)
+        SHIFTADD_UNROLL(2)
         for (size_t v = 0; v < kVectors; ++v) {
           const int16x8_t low = vmlal_s8(vmull_s8(vget_low_s8(first), vget_low_s8(weights[0][v])),
                                          vget_low_s8(second), vget_low_s8(weights[1][v]));
@@ -105,9 +106,9 @@ SHIFTADD_UNROLL(2)
       x += kShiftStepsAtOnce * Pixels * kBytes;
       w += kShiftStepsAtOnce * kVectors * kBytes;
     }
-SHIFTADD_UNROLL(4)
+    SHIFTADD_UNROLL(4)
     for (size_t p = 0; p < Pixels; ++p) {
-SHIFTADD_UNROLL(4)
+      SHIFTADD_UNROLL(4)
       for (size_t v = 0; v < 2 * kVectors; ++v) {
         store(sums[p][v], tile.sums + p * tile.sums_stride + v * 4, tile.add);
       }
@@ -120,7 +121,7 @@ IntegerTile make_shift_tile() {
   tile.interleaved = true;
   tile.sign_flip = 0x80;
   tile.step_multiple = kShiftStepsAtOnce;
-  // The panel of so many steps, repeated, takes half of a level-1 cache of 32 KiB.
+  // With this many steps the repeated panel takes half of a level-1 cache of 32 KiB.
   tile.most_steps = 256;
   return tile;
 }
@@ -135,15 +136,14 @@ IntegerTile make_adder_tile() {
 }  // namespace
 
 const IntegerKernels& neon_integer_kernels() {
-  static const IntegerKernels table = {
-      "neon",
-      make_shift_tile(),
-      make_adder_tile(),
-      integer_depthwise<IntegerShiftTerm>,
-      integer_depthwise<IntegerAdderTerm>,
-      requantize,
-      add_codes,
-      false};
+  static const IntegerKernels table = {"neon",
+                                       make_shift_tile(),
+                                       make_adder_tile(),
+                                       integer_depthwise<IntegerShiftTerm>,
+                                       integer_depthwise<IntegerAdderTerm>,
+                                       requantize,
+                                       add_codes,
+                                       false};
   return table;
 }
 

@@ -1,8 +1,5 @@
-// Integer micro-kernels for any processor, and the choice among the tables.
-#include <string>
-
+// Integer micro-kernels for any processor.
 #include "integer/micro_kernels_impl.h"
-#include "float/micro_kernels.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -40,30 +37,15 @@ struct AdderTile : PortableTile<IntegerAdderTerm, Pixels> {};
 }  // namespace
 
 const IntegerKernels& portable_integer_kernels() {
-  static const IntegerKernels table = {
-      "portable",
-      make_tile<ShiftTile>(),
-      make_tile<AdderTile>(),
-      integer_depthwise<IntegerShiftTerm>,
-      integer_depthwise<IntegerAdderTerm>,
-      requantize,
-      add_codes,
-      false};
+  static const IntegerKernels table = {"portable",
+                                       make_tile<ShiftTile>(),
+                                       make_tile<AdderTile>(),
+                                       integer_depthwise<IntegerShiftTerm>,
+                                       integer_depthwise<IntegerAdderTerm>,
+                                       requantize,
+                                       add_codes,
+                                       false};
   return table;
-}
-
-const IntegerKernels& select_integer_kernels() {
-  const std::string isa = select_micro_kernels().name;
-#if defined(__x86_64__)
-  const bool bytes = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  if (isa == "avx512" && bytes && __builtin_cpu_supports("avx512vnni")) {
-    return avx512_integer_kernels();
-  }
-  if (isa != "portable") return avx2_integer_kernels();
-#elif defined(__aarch64__)
-  if (isa == "neon") return neon_integer_kernels();
-#endif
-  return portable_integer_kernels();
 }
 
 }  // namespace cpu

@@ -7,8 +7,9 @@ namespace shiftadd {
 namespace cpu {
 namespace {
 
-// A word of T at a time, the last of them so that it ends with the bytes, over what the one before it
-// wrote: a pixel's few bytes cost more in a call than in the copying. count is at least a word.
+// Copies a word of type T at a time. The last word ends where the bytes end and overwrites a part
+// of the one before it. A call of memcpy would take longer than copying a pixel's few bytes. count
+// is at least the size of a word.
 template <typename Word>
 void copy_words(uint8_t* to, const uint8_t* from, int64_t count) {
   constexpr int64_t kBytes = sizeof(Word);
@@ -55,8 +56,8 @@ void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t cou
                         int64_t end) {
   const ConvGeometry& g = call_.geometry;
   const int64_t tap = begin / g.group_channels;
-  const Block block{group, begin, end, tap / g.kernel_width, tap % g.kernel_width,
-                    begin % g.group_channels};
+  const Block block{
+      group, begin, end, tap / g.kernel_width, tap % g.kernel_width, begin % g.group_channels};
   int64_t out_row = first / g.out_width;
   int64_t out_column = first % g.out_width;
   for (int64_t p = 0; p < count; ++p) {
@@ -79,8 +80,8 @@ void IntegerPanel::pack_row(const Block& block, const Corner& corner, uint8_t* r
   const ConvGeometry& g = call_.geometry;
   const int64_t row_bytes = g.width * g.channels;
   if (is_whole(block, corner)) {
-    const uint8_t* from = call_.x + (corner.image * g.height + corner.top) * row_bytes +
-                          corner.left * g.channels;
+    const uint8_t* from =
+        call_.x + (corner.image * g.height + corner.top) * row_bytes + corner.left * g.channels;
     pack_whole(from, g.dilation_height * row_bytes, block.end, row);
     return;
   }
@@ -141,8 +142,8 @@ void IntegerPanel::pack_whole(const uint8_t* from, int64_t row_step, int64_t len
   finish_row(row, g.terms, length);
 }
 
-// What follows the `written` bytes of a row: the weights are 0 there, so that a byte of 0 adds nothing,
-// neither as a factor nor as a distance.
+// Fills the rest of a row behind its `written` bytes with 0. The weights are 0 there, too, so
+// neither a product nor a distance adds anything.
 void IntegerPanel::finish_row(uint8_t* row, int64_t written, int64_t length) const {
   for (int64_t i = written; i < length; ++i) row[i] = 0;
   if (tile_.sign_flip == 0) return;

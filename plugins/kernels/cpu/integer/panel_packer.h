@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/rounding.h"
 #include "integer/convolution.h"
-#include "integer/rounding.h"
 
 namespace shiftadd {
 namespace cpu {

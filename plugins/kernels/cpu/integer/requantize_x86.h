@@ -2,62 +2,39 @@
 #ifndef SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_X86_H_
 #define SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_X86_H_
 
-#include "integer/micro_kernels.h"
+#include "common/activation.h"
 #include "common/unroll.h"
+#include "integer/micro_kernels.h"
 
 namespace shiftadd {
 namespace cpu {
 namespace {
 
-// The least that is the same as infinity for a code, and fits 16 bits. Conversion makes the most
-// negative number of what is less than any, and of NaN, which the contract takes for the least.
+// A bound that is as good as infinity for a code and fits 16 bits. Below it nothing is needed:
+// conversion turns a value that is too small into the most negative integer. It does the same with
+// NaN, which counts as the smallest value (docs/operators.md, section 5.2).
 constexpr float kBeyondCodes = 32767.0f;
 
-// A Vector offers: Floats, broadcast(x), min(a, b) and max(a, b), both b where one is NaN.
-template <typename Vector, Activation kActivation>
-SHIFTADD_INLINE typename Vector::Floats activated_vector(typename Vector::Floats v) {
-  const auto zero = Vector::broadcast(0.0f);
-  const auto six = Vector::broadcast(6.0f);
-  switch (kActivation) {
-    case Activation::kRelu: return Vector::max(v, zero);
-    case Activation::kRelu6: return Vector::min(Vector::max(v, zero), six);
-    case Activation::kHardswish: {
-      const auto gate = Vector::min(Vector::max(v + Vector::broadcast(3.0f), zero), six);
-      return v * (gate * Vector::broadcast(1.0f / 6.0f));
-    }
-    case Activation::kNone: break;
-  }
-  return v;
-}
+// A Vector offers what activate() needs, where NaN becomes the bound, and min(a, b), which is b
+// where one is NaN.
 
 // Codes as floats, not yet rounded and without the zero point; to be converted to integers.
 template <typename Vector, Activation kActivation>
-SHIFTADD_INLINE typename Vector::Floats scaled_codes(typename Vector::Floats sums,
-                                                     typename Vector::Floats multiplier,
-                                                     typename Vector::Floats bias,
-                                                     float y_reciprocal) {
-  auto v = activated_vector<Vector, kActivation>(sums * multiplier + bias);
+SHIFTADD_INLINE typename Vector::Register scaled_codes(typename Vector::Register sums,
+                                                       typename Vector::Register multiplier,
+                                                       typename Vector::Register bias,
+                                                       float y_reciprocal) {
+  auto v = activate<Vector>(sums * multiplier + bias, kActivation);
   v = v * Vector::broadcast(y_reciprocal);
   return Vector::min(Vector::broadcast(kBeyondCodes), v);
 }
 
 template <typename Row>
 void requantize_each_row(const RequantizeArguments& call) {
-  // A copy: a byte that is stored through y might be any of the call's own.
+  // A local copy tells the compiler that storing a byte through y does not change it.
   const RequantizeArguments row = call;
   for (size_t i = 0; i < row.rows; ++i) {
     Row::run(row, row.sums + i * row.sums_stride, row.y + i * row.y_stride);
-  }
-}
-
-// Row<activation>::run(call, sums, y) for each row.
-template <template <Activation> class Row>
-void requantize_rows(const RequantizeArguments& call) {
-  switch (call.requantization.activation) {
-    case Activation::kNone: return requantize_each_row<Row<Activation::kNone>>(call);
-    case Activation::kRelu: return requantize_each_row<Row<Activation::kRelu>>(call);
-    case Activation::kRelu6: return requantize_each_row<Row<Activation::kRelu6>>(call);
-    case Activation::kHardswish: return requantize_each_row<Row<Activation::kHardswish>>(call);
   }
 }
 

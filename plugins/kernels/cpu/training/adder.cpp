@@ -1,28 +1,33 @@
-#include "shiftadd/training.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #include <exception>
+#include <new>
+#include <string>
 #include <vector>
+
+#include "shiftadd/training.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-#include "integer/rounding.h"
+#include "common/instruction_sets.h"
+#include "common/rounding.h"
 #include "common/share_rows.h"
 
 namespace {
 
+using shiftadd::cpu::Candidate;
 using shiftadd::cpu::round_up;
 
-constexpr int kWideRowTile = 8;   // rows of x that share one load of the weights, in a 512-bit kernel
-constexpr int kOutputTile = 16;   // two 8-float vectors of outputs: 4 x 2 accumulators stay in registers
-constexpr int kDepthTile = 8;     // one vector of inputs: 4 values and 4 accumulators stay in registers
+// Rows of x that share one load of the weights in a 512-bit kernel.
+constexpr int kWideRowTile = 8;
+// Two vectors of eight outputs: 4 x 2 accumulators stay in registers.
+constexpr int kOutputTile = 16;
+// One vector of eight inputs: 4 values and 4 accumulators stay in registers.
+constexpr int kDepthTile = 8;
 
 // [outputs, depth] -> [outputs/16][depth][16], zeros behind the last output.
 std::vector<float> pack_by_output(const float* w, std::int64_t outputs, std::int64_t depth) {
@@ -252,64 +257,64 @@ SHIFTADD_AVX512 void input_grad_avx512(const Problem& p, std::int64_t begin, std
   for (; r < end; ++r) input_grad_tile_avx512<1>(p, r);
 }
 
-// SHIFTADD_CPU_ISA narrows the choice to one; a name that does not run here means the portable kernel.
-bool is_wanted(const char* isa) {
-  const char* wanted = std::getenv("SHIFTADD_CPU_ISA");
-  return wanted == nullptr || std::strcmp(wanted, isa) == 0;
-}
-
-bool uses_avx512() {
-  return is_wanted("avx512") && __builtin_cpu_supports("avx512f") &&
-         __builtin_cpu_supports("avx512dq");
-}
-
-bool uses_avx2() {
-  return is_wanted("avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
 #endif
 
-RangeKernel forward_kernel() {
+struct AdderKernels {
+  RangeKernel forward;
+  RangeKernel input_grad;
+};
+
+AdderKernels select_adder_kernels() {
+  static const Candidate<AdderKernels> candidates[] = {
 #if defined(__x86_64__)
-  if (uses_avx512()) return forward_avx512;
-  if (uses_avx2()) return forward_avx2;
+      {shiftadd::cpu::kAvx2 | shiftadd::cpu::kAvx512F | shiftadd::cpu::kAvx512Dq,
+       {forward_avx512, input_grad_avx512}},
+      {shiftadd::cpu::kAvx2, {forward_avx2, input_grad_avx2}},
 #endif
-  return forward_portable;
-}
-
-RangeKernel input_grad_kernel() {
-#if defined(__x86_64__)
-  if (uses_avx512()) return input_grad_avx512;
-  if (uses_avx2()) return input_grad_avx2;
-#endif
-  return input_grad_portable;
+      {shiftadd::cpu::kNoFeature, {forward_portable, input_grad_portable}},
+  };
+  return shiftadd::cpu::choose_kernels(candidates);
 }
 
 void run_rows(RangeKernel kernel, const Problem& p, std::int64_t rows, int threads) {
-  shiftadd::cpu::share_rows(
-      rows, kWideRowTile, threads,
-      [&](std::int64_t begin, std::int64_t end) { kernel(p, begin, end); });
+  shiftadd::cpu::share_rows(rows, kWideRowTile, threads,
+                            [&](std::int64_t begin, std::int64_t end) { kernel(p, begin, end); });
+}
+
+thread_local std::string g_error;
+
+// Runs the body; its answer is that of the C functions, which let no exception out.
+template <typename Body>
+int answer(const Body& body) {
+  try {
+    body();
+    return kShiftaddDone;
+  } catch (const std::bad_alloc&) {
+    return kShiftaddNoMemory;
+  } catch (const std::exception& error) {
+    g_error = error.what();
+    return kShiftaddRefused;
+  }
 }
 
 }  // namespace
 
 int shiftadd_adder_forward_f32(const float* x, const float* w, float* y, int64_t rows,
                                int64_t depth, int64_t outputs, int threads) {
-  try {
+  return answer([&] {
+    const RangeKernel kernel = select_adder_kernels().forward;
     const std::vector<float> packed = pack_by_output(w, outputs, depth);
-    run_rows(forward_kernel(), Problem{x, packed.data(), nullptr, y, depth, outputs}, rows, threads);
-    return 0;
-  } catch (const std::exception&) {
-    return 1;
-  }
+    run_rows(kernel, Problem{x, packed.data(), nullptr, y, depth, outputs}, rows, threads);
+  });
 }
 
 int shiftadd_adder_input_grad_f32(const float* x, const float* w, const float* gy, float* gx,
                                   int64_t rows, int64_t depth, int64_t outputs, int threads) {
-  try {
+  return answer([&] {
+    const RangeKernel kernel = select_adder_kernels().input_grad;
     const std::vector<float> packed = pack_by_depth(w, outputs, depth);
-    run_rows(input_grad_kernel(), Problem{x, packed.data(), gy, gx, depth, outputs}, rows, threads);
-    return 0;
-  } catch (const std::exception&) {
-    return 1;
-  }
+    run_rows(kernel, Problem{x, packed.data(), gy, gx, depth, outputs}, rows, threads);
+  });
 }
+
+const char* shiftadd_training_error(void) { return g_error.c_str(); }

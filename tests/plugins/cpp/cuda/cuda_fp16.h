@@ -17,7 +17,7 @@ inline uint16_t half_code(double value) {
   if (magnitude >= 65520.0) return sign | 0x7c00;
   if (magnitude == 0.0) return sign;
   int exponent = 0;
-  std::frexp(magnitude, &exponent);  // magnitude < 2^exponent
+  std::frexp(magnitude, &exponent);                         // magnitude < 2^exponent
   const int unit = (exponent < -13 ? -13 : exponent) - 11;  // of the last place: 2^unit
   const auto units = static_cast<uint16_t>(std::nearbyint(std::ldexp(magnitude, -unit)));
   // Subnormal numbers count units of 2^-24; above, 1024 units raise the exponent by one.

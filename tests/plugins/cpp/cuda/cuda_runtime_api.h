@@ -1,5 +1,5 @@
-// What the kernels and TensorRT's headers use of CUDA's runtime, for a host without it. Not CUDA: the
-// "device" is this process, a stream is nothing, and a kernel has run when its launch returns.
+// What the kernels and TensorRT's headers use of CUDA's runtime, for a host without it. Not CUDA:
+// the "device" is this process, a stream is nothing, and a kernel has run when its launch returns.
 #ifndef SHIFTADD_TESTS_CPP_CUDA_RUNTIME_API_H_
 #define SHIFTADD_TESTS_CPP_CUDA_RUNTIME_API_H_
 
@@ -18,7 +18,7 @@ namespace cuda_host {
 // What a test decides about the pretended device.
 struct Device {
   int multiprocessors = 1;
-  bool reversed = false;  // whether the threads of a block run in descending order
+  bool reversed = false;                 // whether the threads of a block run in descending order
   cudaError_t next_error = cudaSuccess;  // answered, once, by the next call that can fail
 };
 

@@ -1,6 +1,6 @@
-// The threads of a block as fibers of one thread. A barrier hands over to the next fiber, so a block is
-// as fast as its work; run in descending order as well, a kernel that lacks a barrier shows a wrong
-// result. Built with -U_FORTIFY_SOURCE, which refuses jumps between stacks.
+// The threads of a block as fibers of one thread. A barrier hands over to the next fiber, so a
+// block is as fast as its work; run in descending order as well, a kernel that lacks a barrier
+// shows a wrong result. Built with -U_FORTIFY_SOURCE, which refuses jumps between stacks.
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -32,8 +32,9 @@ void fail(const char* what) {
 
 // A stack of execution that can be left and entered again.
 struct Fiber {
-  Fiber() : stack(mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+  Fiber()
+      : stack(mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                   0)) {
     if (stack == MAP_FAILED) fail("no memory for a fiber's stack");
   }
   Fiber(const Fiber&) = delete;

@@ -1,5 +1,5 @@
-// Launches a kernel on the host: its blocks one after the other, the threads of a block as fibers (or,
-// with SHIFTADD_HOST_THREADS, as threads, slowly, for the thread sanitizer).
+// Launches a kernel on the host: its blocks one after the other, the threads of a block as fibers
+// (or, with SHIFTADD_HOST_THREADS, as threads, slowly, for the thread sanitizer).
 #ifndef SHIFTADD_TESTS_CPP_CUDA_HOST_LAUNCH_H_
 #define SHIFTADD_TESTS_CPP_CUDA_HOST_LAUNCH_H_
 

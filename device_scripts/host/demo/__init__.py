@@ -1,0 +1,1 @@
+"""What `make demo` shows: the toolchain's whole way on one screen."""

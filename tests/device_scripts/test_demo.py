@@ -1,0 +1,56 @@
+"""What `make demo` ends with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODEL = "ghostshiftaddnet"
+
+
+def run(
+    model: Path, folder: Path, library: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "device_scripts.host.demo", MODEL, f"--model-file={model}"]
+    return subprocess.run(
+        [*command, *options],
+        cwd=folder, capture_output=True, text=True, timeout=600,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SHIFTADD_ORT_LIBRARY": str(library)},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_demo_is_one_screen(
+    bundle_models: Path, operator_library: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "m").symlink_to(bundle_models)
+    done = run(Path("m") / f"{MODEL}.onnx", tmp_path, operator_library)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    for part in (
+        "worst of 53 layers", "worst of 76 layers", "same best class for 32 of 32",
+        "pre-processing", "medians of 30 warm runs", "make infer IMAGE=photo.jpg",
+    ):  # fmt: skip
+        assert part in done.stdout
+    first = lines[next(i for i, line in enumerate(lines) if "float      int8" in line) + 1]
+    assert first.split()[0] == "cat"
+    for name in (f"{MODEL}-validation.html", f"{MODEL}.int8-validation.html"):
+        assert f"build/reports/{name}" in done.stdout
+        assert (tmp_path / "build" / "reports" / name).is_file()
+    told = [line for line in done.stderr.splitlines() if line.startswith("demo ")]
+    assert [line[:8] for line in told] == [f"demo {i}/4" for i in range(1, 5)]
+
+
+def test_a_model_that_is_missing_is_one_line(operator_library: Path, tmp_path: Path) -> None:
+    done = run(tmp_path / "none.onnx", tmp_path, operator_library)
+    assert (done.returncode, done.stdout) == (2, "")
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "none.onnx: no such file" in error

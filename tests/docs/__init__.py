@@ -1,0 +1,1 @@
+"""Tests of the pages for readers: README.md, CONTRIBUTING.md and docs/."""

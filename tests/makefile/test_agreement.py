@@ -1,0 +1,30 @@
+"""The Makefile and the program that its recipes start name the same targets and variables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from device_scripts.host import boards
+from device_scripts.host.commands.libraries import known_boards
+from device_scripts.host.commands.targets import TARGETS
+from device_scripts.host.commands.variables import NAMES
+from device_scripts.host.commands.variables import TARGETS as FORMS
+from export.onnx_export.model import TARGETS as EXPORTED_FORMS
+
+MAKEFILE = (Path(__file__).resolve().parents[2] / "Makefile").read_text()
+
+
+def test_every_variable_is_handed_over() -> None:
+    (listed,) = re.findall(r"^VARIABLES := ((?:.*\\\n)*.*)", MAKEFILE, re.MULTILINE)
+    assert sorted(listed.replace("\\", "").split()) == sorted(NAMES)
+
+
+def test_every_target_is_known() -> None:
+    started = re.findall(r"^([a-z0-9-]+):.*\n\t\$\(run\)$", MAKEFILE, re.MULTILINE)
+    assert sorted(started) == sorted(TARGETS)
+
+
+def test_forms_and_boards_are_those_of_the_programs() -> None:
+    assert tuple(FORMS) == tuple(EXPORTED_FORMS)
+    assert known_boards() == boards.names()
