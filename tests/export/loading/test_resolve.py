@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -65,12 +66,12 @@ def refusal(model: str, given: dict[str, object] | None = None) -> str:
 
 def test_a_file_and_its_arguments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = resolve(f"{folder}/net.py:Net", {"width": 0.5, "num_classes": 3})
-    network = source.build()
+    weight = source.build().state_dict()["fc.weight"]
     assert (source.name, source.registered, source.weights) == ("Net", None, None)
-    assert network.fc.weight.shape == (3, 4)
+    assert weight.shape == (3, 4)
     # What the file prints is none of the command's results.
     assert capsys.readouterr() == ("", "importing\n")
-    assert resolve(f"{folder}/net.py:Net").build().fc.weight.shape == (10, 8)
+    assert resolve(f"{folder}/net.py:Net").build().state_dict()["fc.weight"].shape == (10, 8)
 
 
 def test_a_ready_network_in_a_file(folder: Path) -> None:
@@ -205,11 +206,11 @@ def test_missing_extensions_are_stood_in_for_while_the_file_runs(tmp_path: Path)
 def test_only_the_names_of_the_list_are_stood_in_for() -> None:
     with standins(), pytest.raises(ModuleNotFoundError):
         __import__("cupy_of_another_name")
-    with standins(), pytest.raises(ImportError):
-        from timm.models import create_model  # noqa: F401
+    with standins():
+        package = importlib.import_module("timm.models")
+        assert not hasattr(package, "create_model")
 
 
 def test_a_package_that_is_missing_is_not_taken_for_its_stand_in() -> None:
-    pytest.importorskip("torch")
-    if "timm" not in sys.modules:
+    if importlib.util.find_spec("timm") is None:
         assert "no module named 'timm': install" in refusal("timm.models:ghostnet_100")

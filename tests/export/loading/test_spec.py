@@ -50,15 +50,14 @@ def test_all_but_the_input_size_has_defaults(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy_are_taken() -> None:
-    spec = Spec(
-        np.array([3, 8, 8]),
-        labels=np.array([f"c{i}" for i in range(10)]),
-        mean=np.float32([0.5, 0.25, 0.125]),
-        std=torch.tensor([0.5, 0.25, 0.5]),
-        resize=np.int64(9),
-        name="numbers",
-    )
-    whole = complete(spec, Net())
+    values: dict[str, Any] = {
+        "input_size": np.array([3, 8, 8]),
+        "labels": np.array([f"c{i}" for i in range(10)]),
+        "mean": np.array([0.5, 0.25, 0.125], np.float32),
+        "std": torch.tensor([0.5, 0.25, 0.5]),
+        "resize": np.int64(9),
+    }
+    whole = complete(Spec(**values), Net())
     assert whole.mean == (0.5, 0.25, 0.125)
     assert whole.std == (0.5, 0.25, 0.5)
     assert whole.labels[:2] == ("c0", "c1")

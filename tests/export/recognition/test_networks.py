@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ ROUNDING: dict[str, Callable[[], nn.Module]] = {
 OTHERS: dict[str, Callable[[], nn.Module]] = {
     "AdderNet": lambda: networks.addernet(1),
     **{
-        f"GhostShiftAddNet, {name}": lambda name=name: networks.GhostShiftAddNet(name)
+        f"GhostShiftAddNet, {name}": partial(networks.GhostShiftAddNet, name)
         for name in networks.GHOST_SA
     },
 }

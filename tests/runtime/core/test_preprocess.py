@@ -187,5 +187,6 @@ def test_a_grey_model_is_given_the_luma(rng: np.random.Generator) -> None:
     result = preprocess(image, grey)
     luma = np.asarray(image, float) @ (0.299, 0.587, 0.114)
     expected = (luma[:, 2:38] / 255 - 0.4) / 0.2
-    assert (result.dtype, result.shape) == (np.float32, (1, 36, 36))
+    assert result.dtype == np.float32
+    assert result.shape == (1, 36, 36)
     assert np.abs(result[0] - expected).max() < 1.01 / 255 / 0.2

@@ -215,7 +215,8 @@ class SensorNetwork(nn.Module):
         x = self.pool1(F.relu(self.bn1(self.conv1(x))))
         x = self.pool2(F.relu(self.bn2(self.conv2(x))))
         x = self.fc1(x.view(x.size(0), -1).unsqueeze(2).unsqueeze(3))
-        return self.fc2(x).view(x.size(0), -1)
+        out: Tensor = self.fc2(x).view(x.size(0), -1)
+        return out
 
 
 def settle(network: nn.Module, size: tuple[int, int, int], count: int = 8) -> nn.Module:
