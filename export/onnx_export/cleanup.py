@@ -11,8 +11,12 @@ from export.onnx_export.graph import Array, Editor
 
 
 def clean_up(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with constants as initializers only, and without Identity nodes."""
+    """The model with constants as initializers only, without Identity nodes, and without inputs
+    that are left out at the end of a list of them."""
     editor = Editor(model)
+    for node in editor.nodes:
+        while node.input and not node.input[-1]:
+            del node.input[-1]
     for node in editor.nodes:
         if node.op_type == "Constant":
             _to_initializer(editor, node)

@@ -38,6 +38,11 @@ def _used_again(path: str, modules: Collection[str]) -> str:
     return ".".join(re.sub(r"_\d+$", "", part) for part in path.split("."))
 
 
+def has_weights(node: onnx.NodeProto) -> bool:
+    """Whether the node is of an operator with weights, which `name_layers` names."""
+    return node.op_type in _WEIGHTS
+
+
 def name_layers(model: onnx.ModelProto, modules: Collection[str]) -> onnx.ModelProto:
     """The model with the nodes that have weights named as their module ("blocks.0.expand.0").
 
@@ -54,6 +59,18 @@ def name_layers(model: onnx.ModelProto, modules: Collection[str]) -> onnx.ModelP
                 name, count = f"{path}_{count}", count + 1
             taken.add(name)
             node.name = name
+    return editor.finish()
+
+
+def name_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with "output_1" and so on as the names of what it returns besides the logits."""
+    editor = Editor(model)
+    for index, output in enumerate(editor.graph.output[1:], start=1):
+        old, new = output.name, f"output_{index}"
+        for node in editor.nodes:
+            for names in (node.input, node.output):
+                names[:] = [new if name == old else name for name in names]
+        output.name = new
     return editor.finish()
 
 

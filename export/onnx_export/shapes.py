@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from export.onnx_export import batch
 from export.onnx_export.graph import Editor, attribute, is_custom, with_graph
 
 _WINDOW = ("kernel_shape", "strides", "pads", "dilations", "group")
@@ -15,11 +16,16 @@ _WINDOW = ("kernel_shape", "strides", "pads", "dilations", "group")
 def infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with a value_info for every value and with the output's inferred shape.
 
-    Raises ValueError naming a value that is left without a shape, or with an extent other than
-    the batch that is not a number.
+    Extents are numbers, the batch's name, or terms of it ("2*N"). What inference cannot tell is
+    seen when the model runs. Raises ValueError for an extent that is none of these.
     """
-    result = annotate(model)
-    _check_complete(result)
+    result = annotate(batch.keep_batch(annotate(model)))
+    unknown = list(_incomplete(result))
+    if unknown:
+        (given,) = model.graph.input
+        name = given.type.tensor_type.shape.dim[0].dim_param
+        for value, shape in batch.measure(result, unknown, name).items():
+            _set_shape(result, value, shape)
     return result
 
 
@@ -65,21 +71,30 @@ def _with_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     return with_graph(editor.model, nodes, editor.graph.initializer)
 
 
-def _check_complete(model: onnx.ModelProto) -> None:
+def _incomplete(model: onnx.ModelProto) -> Iterator[str]:
+    """Values without a shape, or with an extent that is neither a number nor the input's batch."""
     graph = model.graph
-    shaped = {value.name: value for value in [*graph.value_info, *graph.output]}
-    for node in graph.node:
-        for name in node.output:
-            if name not in shaped:
-                raise ValueError(f"{node.name}: no shape can be inferred for its output {name}")
-            unknown = list(_unknown_axes(shaped[name]))
-            if unknown:
-                raise ValueError(
-                    f"{node.name}: the shape of its output {name} is unknown at axis {unknown[0]}"
-                )
+    names = {dim.dim_param for v in graph.input for dim in v.type.tensor_type.shape.dim}
+    shaped = {value.name: value.type.tensor_type for value in [*graph.value_info, *graph.output]}
+    for name in (name for node in graph.node for name in node.output if name):
+        kind = shaped.get(name)
+        known = kind is not None and kind.HasField("shape")
+        if (
+            kind is None
+            or not known
+            or not all(
+                dim.HasField("dim_value") or dim.dim_param in names for dim in kind.shape.dim
+            )
+        ):
+            yield name
 
 
-def _unknown_axes(value: onnx.ValueInfoProto) -> Iterator[int]:
-    for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-        if not dim.HasField("dim_value") and not (axis == 0 and dim.dim_param):
-            yield axis
+def _set_shape(model: onnx.ModelProto, name: str, shape: list[int | str]) -> None:
+    graph = model.graph
+    known = next((v for v in [*graph.value_info, *graph.output] if v.name == name), None)
+    kind = known.type.tensor_type.elem_type if known is not None else TensorProto.UNDEFINED
+    value = helper.make_tensor_value_info(name, kind, shape)
+    if known is None:
+        graph.value_info.append(value)
+    else:
+        known.CopyFrom(value)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import helper, inliner, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import inliner
 
-from export.onnx_export import naming, shapes
+from export.onnx_export import constants, naming, shapes
 from export.onnx_export.cleanup import clean_up
-from export.onnx_export.graph import Array, Editor, attribute
+from export.onnx_export.graph import Editor, attribute
 from export.operator_table import DOMAIN
-
-_UNKNOWN = -1
-"""Stands for the batch in a shape: a size is never negative."""
 
 
 def inline(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -29,7 +25,7 @@ def inline(model: onnx.ModelProto) -> onnx.ModelProto:
     inlined.opset_import.extend(kept)
     # The second round knows the shapes that only the constants of the first tell.
     for _ in range(2):
-        inlined = _evaluate_constants(_evaluate_shapes(shapes.annotate(inlined)))
+        inlined = constants.evaluate(constants.evaluate_shapes(shapes.annotate(inlined)))
     return shapes.infer(naming.name_weights(_drop_identity_convolutions(inlined)))
 
 
@@ -50,86 +46,6 @@ def _name_nodes(model: onnx.ModelProto, names: dict[str, str]) -> onnx.ModelProt
     for node in editor.nodes:
         if not node.name:
             node.name = names.get(node.output[0], node.output[0])
-    return editor.finish()
-
-
-def _evaluate_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Extents that are read from a Shape and are known, as constants."""
-    editor = Editor(model)
-    shaped = {
-        value.name: [
-            dim.dim_value if dim.HasField("dim_value") else _UNKNOWN
-            for dim in value.type.tensor_type.shape.dim
-        ]
-        for value in [*model.graph.input, *model.graph.value_info]
-        if value.type.tensor_type.HasField("shape")
-    }
-    for node in editor.nodes:
-        shape = editor.producer(node.input[0], "Shape") if node.input else None
-        if node.op_type not in ("Gather", "Slice") or shape is None:
-            continue
-        parameters = [editor.constant(name) for name in node.input[1:]]
-        if shape.input[0] not in shaped or any(value is None for value in parameters):
-            continue
-        values = [np.array(shaped[shape.input[0]], np.int64), *parameters]
-        feeds = {
-            name: value for name, value in zip(node.input, values, strict=True) if value is not None
-        }
-        (extents,) = _evaluate(model, [node], feeds, [node.output[0]])
-        if _UNKNOWN not in extents:
-            editor.drop(node)
-            del editor.producers[node.output[0]]
-            editor.add_constant(node.output[0], extents)
-    return _without_unread(editor.finish())
-
-
-def _evaluate_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Every node that depends on constants alone, replaced by its value."""
-    editor = Editor(model)
-    known = set(editor.constants)
-    foldable = []
-    for node in editor.nodes:
-        if all(name in known for name in node.input if name):
-            foldable.append(node)
-            known.update(node.output)
-    folded = {name for node in foldable for name in node.output}
-    others = {id(node) for node in editor.nodes} - {id(node) for node in foldable}
-    read = {name for node in editor.nodes if id(node) in others for name in node.input}
-    wanted = sorted(folded & read)
-    if not wanted:
-        return model
-    used = {name for node in foldable for name in node.input}
-    feeds = {name: value for name, value in editor.constants.items() if name in used}
-    for name, value in zip(wanted, _evaluate(model, foldable, feeds, wanted), strict=True):
-        del editor.producers[name]
-        editor.add_constant(name, value)
-    for node in foldable:
-        editor.drop(node)
-    return editor.finish()
-
-
-def _evaluate(
-    model: onnx.ModelProto,
-    nodes: list[onnx.NodeProto],
-    feeds: dict[str, Array],
-    wanted: list[str],
-) -> list[Array]:
-    constants = [numpy_helper.from_array(value, name) for name, value in feeds.items()]
-    outputs = [
-        helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in wanted
-    ]
-    graph = helper.make_graph(nodes, "constants", [], outputs, constants)
-    part = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    values = ReferenceEvaluator(part).run(None, {})
-    return [np.asarray(value) for value in values]
-
-
-def _without_unread(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without nodes whose outputs nobody reads."""
-    editor = Editor(model)
-    for node in reversed(editor.nodes):
-        if not any(editor.readers(name) or editor.is_output(name) for name in node.output):
-            editor.drop(node)
     return editor.finish()
 
 

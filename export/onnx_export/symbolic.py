@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import io
-import warnings
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
 from torch.onnx.utils import register_custom_op_symbolic
 
+from export.errors import ExportError
 from export.onnx_export import codec
-from export.operator_table import CONTRACT_VERSION, DOMAIN
+from export.onnx_export.scopes import title
+from export.operator_table import DOMAIN
 from export.operators import AdderConv2d, ShiftConv2d
 from export.operators.geometry import Window, four_pads
 
 OPSET = 13
-INPUT, OUTPUT, BATCH = "input", "logits", "N"
-
 
 _SCHEMA = (
     "layer(Tensor x, Tensor weight, Tensor scale, Tensor bias, str operator, int[] kernel_shape, "
@@ -69,7 +65,9 @@ def _symbolic(
         activation_s="none",
         **attributes,
     )
-    batch, _, height, width = x.type().varyingSizes()
+    # As the trace has it: the exporter's own inference may have lost the shape on the way.
+    traced = next(g.original_node.inputs()).type()
+    batch, _, height, width = traced.varyingSizes() or x.type().varyingSizes()
     window = Window(
         (kernel_shape[0], kernel_shape[1]),
         (strides[0], strides[1]),
@@ -132,59 +130,23 @@ class _NodeLayer(nn.Module):
         return out
 
 
-def trace(module: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProto:
-    """`module` as the exporter writes it: opset 13, custom nodes unfused, BatchNorms still there.
+def node_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """What stands for each layer of the contract, by its path; one that is used twice has two.
 
-    Args:
-        module: [N, C, H, W] float32 to [N, classes]; it is copied, and the copy put in eval mode.
-        input_size: (C, H, W).
-
-    Raises ValueError, naming the layer, for a shift weight that no code holds.
+    Raises ExportError, naming the layer, for weights that no code holds.
     """
-    module = _with_node_layers(copy.deepcopy(module).cpu().float().eval())
-    buffer: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        # The exporter that takes symbolic functions for operators is the older one, on purpose:
-        # it writes opset 13, which is what TensorRT 8.2 reads.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        # PRESERVE (below) makes the exporter fear for parameters that are to be trained on.
-        warnings.filterwarnings("ignore", message=".*constant folding", category=UserWarning)
-        torch.onnx.export(
-            module,
-            (torch.zeros(1, *input_size),),
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
-            custom_opsets={DOMAIN: CONTRACT_VERSION},
-            # The exporter would fold BatchNorms in float32; a pass of our own does it in float64.
-            training=torch.onnx.TrainingMode.PRESERVE,
-        )
-    model = onnx.load_from_string(buffer.getvalue())
-    # The exporter's shapes have a name of their own for the batch wherever it lost track of it.
-    model.graph.ClearField("value_info")
-    return model
-
-
-def _with_node_layers(module: nn.Module) -> nn.Module:
-    """`module` with each layer of the contract replaced, also where it is used twice."""
-    replaced: dict[nn.Module, _NodeLayer] = {}
-    for name, layer in list(module.named_modules(remove_duplicate=False)):
-        if not isinstance(layer, (ShiftConv2d, AdderConv2d)):
-            continue
-        if layer not in replaced:
-            replaced[layer] = _node_layer(name, layer)
-        if layer is module:
-            return replaced[layer]
-        parent, _, child = name.rpartition(".")
-        setattr(module.get_submodule(parent), child, replaced[layer])
-    return module
+    made: dict[nn.Module, nn.Module] = {}
+    paths: dict[str, nn.Module] = {}
+    for path, layer in network.named_modules(remove_duplicate=False):
+        if isinstance(layer, (ShiftConv2d, AdderConv2d)):
+            if layer not in made:
+                made[layer] = _node_layer(path, layer)
+            paths[path] = made[layer]
+    return paths
 
 
 def _node_layer(name: str, layer: ShiftConv2d | AdderConv2d) -> _NodeLayer:
     try:
         return _NodeLayer(layer)
     except ValueError as error:
-        raise ValueError(f"{name or type(layer).__name__}: {error}") from error
+        raise ExportError(f"{title(name, layer)}: {error}") from error

@@ -8,6 +8,7 @@ are silently narrowed to INT32 and FLOAT.
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 import numpy as np
@@ -131,8 +132,10 @@ def check_model(model: onnx.ModelProto) -> None:
         value.name: value.type.tensor_type
         for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]
     }
+    inputs = [value.name for value in model.graph.input]
+    batch = {dim.dim_param for name in inputs for dim in values[name].shape.dim[:1]} - {""}
     for name, value in values.items():
-        _check_shape(name, value)
+        _check_shape(name, value, batch if name not in inputs else set())
     for tensor in model.graph.initializer:
         _check_constant(editor, tensor)
     types = {name: value.elem_type for name, value in values.items()}
@@ -157,14 +160,16 @@ def _check_versions(model: onnx.ModelProto) -> None:
         _refuse(f"function {model.functions[0].name}", "local functions are not read")
 
 
-def _check_shape(name: str, value: onnx.TypeProto.Tensor) -> None:
+def _check_shape(name: str, value: onnx.TypeProto.Tensor, batch: set[str]) -> None:
+    """Every extent is a number, but for the first and for what is made of the batch ("2*N")."""
     if not value.HasField("shape"):
         _refuse(f"value {name}", "it has no shape")
     dims = value.shape.dim
     if len(dims) > _MOST_DIMENSIONS:
         _refuse(f"value {name}", f"it has {len(dims)} dimensions, above {_MOST_DIMENSIONS}")
     for axis, dim in enumerate(dims):
-        if axis > 0 and not dim.HasField("dim_value"):
+        of_batch = not batch.isdisjoint(re.split("[*+-]", dim.dim_param))
+        if axis > 0 and not dim.HasField("dim_value") and not of_batch:
             _refuse(f"value {name}", f"its extent at axis {axis} is not a number")
 
 

@@ -116,13 +116,13 @@ def adder_conv2d(
     """-sum |x_pad - w| over a sliding window; a padded position is the value 0.
 
     Args:
-        x: [N, C, H, W]. Channels-last memory spares a copy for 1x1 layers.
+        x: [N, C, H, W]. Channels-last memory spares two copies for 1x1 layers.
         weight: [M, C/groups, kH, kW].
         eta: rescales the weight's gradient to eta*sqrt(k)/||g||, k its number of elements
             (eq. 12), over all groups' weights of a group separately; None leaves it alone.
 
     Returns:
-        [N, M, OH, OW], channels-last.
+        [N, M, OH, OW], in the memory format of x.
     """
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(weight.dtype)  # a sum of hundreds of differences wants float32's digits
@@ -134,14 +134,22 @@ def adder_conv2d(
         for i, w in enumerate(weight.chunk(groups))
     ]
     out = parts[0] if groups == 1 else torch.cat(parts, 1)
-    return out.view(batch, out_height, out_width, -1).permute(0, 3, 1, 2)
+    out = out.view(batch, out_height, out_width, -1).permute(0, 3, 1, 2)
+    return out if _is_channels_last(x) else out.contiguous()
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """Whether a position's channels are neighbours in memory, which holds for slices of a
+    channels-last tensor, too; a tensor that is both counts as contiguous."""
+    return x.stride(1) == 1 and not x.is_contiguous()
 
 
 class AdderConv2d(ConvLayer):
     """A 2-D layer of negated L1 distances between patches and filters; no multiplication.
 
-    Input [N, in_channels, H, W], output [N, out_channels, OH, OW], float32. The output is large
-    and negative (about -K*E|x-w|, K = C/g*kH*kW): a BatchNorm has to follow.
+    Input [N, in_channels, H, W], output [N, out_channels, OH, OW], float32, in the memory format
+    of the input. The output is large and negative (about -K*E|x-w|, K = C/g*kH*kW): a BatchNorm
+    has to follow.
     Gradients are AdderNet's: x-w for the weight, clip(w-x, -1, 1) for the input, and the weight's
     gradient is rescaled to eta*sqrt(k)/||g|| unless `eta` is None.
     `padding` is one number, (height, width), or (top, left, bottom, right).

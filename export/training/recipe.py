@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from export.models import MODELS
+from export.models.datasets import CIFAR10
 from runtime.core.errors import ShiftAddError
 
 
@@ -49,7 +51,7 @@ class Recipe:
     closing_rate: float = 0.02
     cutout: int = 8
     averaging: float = 0.996
-    teacher: str = "teacher_cifar10"
+    teacher: str = ""
     distillation: float = 0.9
     temperature: float = 4.0
     held_out: int = 1000
@@ -110,11 +112,16 @@ class Recipe:
         return self.epochs + self.closing_epochs
 
 
-_TEACHER = Recipe(epochs=70, label_smoothing=0.0, teacher="", distillation=0.0)
-
-_RECIPES = {"teacher_cifar10": _TEACHER}
+_TEACHER = Recipe(epochs=70, label_smoothing=0.0, distillation=0.0)
+_STUDENT = Recipe(teacher="teacher_cifar10")
 
 
 def recipe_for(name: str) -> Recipe:
-    """The recipe that the shipped weights of this network were trained by."""
-    return _RECIPES.get(name, Recipe())
+    """The recipe that the shipped weights of a network were trained by.
+
+    The teacher is one of CIFAR-10's classes: other networks are trained without one.
+    """
+    if name == _STUDENT.teacher:
+        return _TEACHER
+    student = name in MODELS and MODELS[name].labels == CIFAR10.labels
+    return _STUDENT if student else Recipe()

@@ -14,6 +14,7 @@ there, convolutions are computed in bfloat16 and a step is one CUDA graph.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import io
@@ -23,7 +24,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,9 +35,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from export.checkpoint import load_model
-from export.models import MODELS, find_model
+from export import labels
+from export.checkpoint import load_network
+from export.loading.options import add_model, add_spec, open_model
+from export.loading.resolve import Source
+from export.models import find_model
 from export.operators import AdderConv2d
+from export.spec import CompleteSpec, checked_entries
 from export.training.average import WeightAverage, refresh_statistics
 from export.training.data import (
     Normalize,
@@ -110,6 +115,28 @@ def restore(model: nn.Module, state: dict[str, Any], checkpoint: Path) -> None:
     model.load_state_dict(state["model"])
 
 
+TrainedModel = tuple[Source, CompleteSpec]
+"""A network to train: how it is made, and what it reads and tells apart."""
+
+
+def registered(name: str) -> TrainedModel:
+    """The network `name` of the registry; KeyError for an unknown name, with the known ones."""
+    entry = find_model(name)
+    return Source(entry.name, entry.build, entry), checked_entries(entry)
+
+
+def with_classes(spec: CompleteSpec, classes: Sequence[str], data: Path) -> CompleteSpec:
+    """`spec` with the classes of a data set where it has no names for them yet.
+
+    Raises DataError for a data set of other classes.
+    """
+    if spec.labels == labels.generic(len(classes)):
+        return dataclasses.replace(spec, labels=tuple(classes))
+    if tuple(classes) != spec.labels:
+        raise DataError(f"{data}: its classes are {classes}, not {list(spec.labels)}")
+    return spec
+
+
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Weights decay; biases and BatchNorm's scales, all of rank 1, do not.
 
@@ -137,7 +164,7 @@ class Trainer:
 
     def __init__(
         self,
-        name: str,
+        model: str | TrainedModel,
         data: Path,
         out: Path,
         recipe: Recipe,
@@ -146,21 +173,18 @@ class Trainer:
         processes: Processes = ALONE,
     ) -> None:
         self.processes, self.teacher_cache = processes, teacher_cache
-        self.spec = find_model(name)
+        self.source, self.spec = registered(model) if isinstance(model, str) else model
         self.recipe = recipe
-        self.out = out / name
+        self.out = out / self.spec.name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.precision = Precision.of(self.device)
         torch.backends.cudnn.benchmark = True
         torch.manual_seed(recipe.seed)
-        start = self.spec.build() if weights is None else load_model(name, weights)[0]
+        start = self.source.build() if weights is None else load_network(self.source, weights)[0]
         self.model = start.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = self._spread()  # what is run; a derived class may run the model otherwise
         self.average = WeightAverage(self.model, recipe.averaging) if recipe.averaging else None
-        self.teacher = (
-            Teacher(recipe.teacher, self.spec.labels, self.precision) if recipe.teacher else None
-        )
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.model, recipe),
             lr=recipe.learning_rate,
@@ -169,6 +193,9 @@ class Trainer:
             fused=self.device == "cuda",
         )
         self._load_data(data)
+        self.teacher = (
+            Teacher(recipe.teacher, self.spec.labels, self.precision) if recipe.teacher else None
+        )
         self.epoch, self.step = 0, 0
         self.losses: list[float] = []
         self.settled = False
@@ -193,8 +220,7 @@ class Trainer:
     def _load_data(self, data: Path) -> None:
         recipe = self.recipe
         images, labels, classes = load_images(data, self.spec.input_size[1])
-        if tuple(classes) != self.spec.labels:
-            raise DataError(f"{data}: its classes are {classes}, not {list(self.spec.labels)}")
+        self.spec = with_classes(self.spec, classes, data)
         self.images, self.labels = images.to(self.device), labels.to(self.device)
         self.padded = reflect_pad(images).to(self.device)
         self.normalize = Normalize(self.spec.mean, self.spec.std)
@@ -490,12 +516,29 @@ def _channels_last(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last)
 
 
+RecipeKind = TypeVar("RecipeKind", bound=Recipe)
+
+
 def add_recipe_options(parser: Parser, recipe: Recipe, names: Collection[str]) -> None:
     """An option for each of these fields; the defaults are those of `recipe`."""
     for name in names:
         value = getattr(recipe, name)
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=type(value), default=value, help="default: %(default)s")
+
+
+def opened(options: argparse.Namespace) -> TrainedModel:
+    """The network that a command's options name, as its author wrote it. Raises ShiftAddError."""
+    model = open_model(options)
+    return model.source, model.spec
+
+
+def recipe_of(options: argparse.Namespace, kind: type[RecipeKind]) -> RecipeKind:
+    """The recipe that a command's options give."""
+    given = {
+        f.name: getattr(options, f.name) for f in dataclasses.fields(kind) if f.name in options
+    }
+    return kind(**given)
 
 
 def run_to_end(trainer: Trainer) -> None:
@@ -511,7 +554,8 @@ def run_to_end(trainer: Trainer) -> None:
 
 def _parser(recipe: Recipe) -> Parser:
     parser = Parser(prog="python -m export.training.train", description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a registered model")
+    add_model(parser)
+    add_spec(parser)
     parser.add_argument("--data", type=Path, required=True, help="ImageFolder, a folder or a zip")
     parser.add_argument(
         "--weights", type=Path, help="start from this checkpoint instead of fresh weights"
@@ -529,17 +573,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; the options are the recipe's fields. Raises ShiftAddError."""
     # The model's name decides what the other defaults are.
     name = _parser(Recipe()).parse_args(argv).model
-    parser = _parser(recipe_for(name))
-    if name not in MODELS:
-        parser.error(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
-    arguments = vars(parser.parse_args(argv))
-    data, out, weights, cache = (
-        arguments.pop(key) for key in ("data", "out", "weights", "teacher_cache")
-    )
-    del arguments["model"]
+    options = _parser(recipe_for(name)).parse_args(argv)
+    model, recipe = opened(options), recipe_of(options, Recipe)
     processes = Processes.start()
     try:
-        trainer = Trainer(name, data, out, Recipe(**arguments), weights, cache, processes)
+        trainer = Trainer(
+            model,
+            options.data,
+            options.out,
+            recipe,
+            options.weights,
+            options.teacher_cache,
+            processes,
+        )
         trainer.resume()
         run_to_end(trainer)
     # The optimizer refuses what cannot be: Nesterov's momentum of 0.

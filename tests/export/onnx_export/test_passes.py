@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
@@ -201,8 +200,3 @@ def test_metadata_is_what_the_runtime_reads(target: Target) -> None:
     assert parsed == metadata.Metadata(
         1, "tiny", target, SIZE, spec.resize, spec.mean, spec.std, spec.labels, "ab" * 32, operators
     )
-
-
-def test_a_layer_that_torch_alone_knows_is_refused() -> None:
-    with pytest.raises(torch.onnx.errors.UnsupportedOperatorError):
-        export_model(nn.FractionalMaxPool2d(2, 2), make_spec())

@@ -252,5 +252,5 @@ def test_a_weight_without_a_code_is_refused_with_its_layer() -> None:
     network = TinyNet()
     with torch.no_grad():
         network.get_submodule("stem.0").get_parameter("weight")[2, 1, 0, 2] = torch.nan
-    with pytest.raises(ValueError, match=r"stem\.0: weight nan at \[2, 1, 0, 2\]"):
+    with pytest.raises(ValueError, match=r"^stem\.0 \(ShiftConv2d\): weight nan at \[2, 1, 0, 2\]"):
         export_model(network, make_spec())

@@ -20,6 +20,7 @@ from export.models import find_model
 from export.models.complexity import measure
 from export.models.datasets import CIFAR10
 from export.operators import ShiftConv2d
+from export.operators.exact import float64_copy
 from export.training.data import (
     Normalize,
     augment,
@@ -32,7 +33,6 @@ from export.training.data import (
 from export.training.publish import Measured, card, compact_state, compact_weights
 from export.training.recipe import Recipe, TrainingError
 from export.training.train import describe
-from export.validation.reference import float64_copy
 from tests.conftest import REPOSITORY
 from tests.support.children.training import tiny_network
 
