@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -164,7 +165,7 @@ def _command(spec: ModelSpec, recipe: dict[str, Any]) -> str:
     """What trains the network by this recipe."""
     usual = dataclasses.asdict(recipe_for(spec.name))
     changed = [
-        f"--{key.replace('_', '-')} {value}"
+        f"--{key.replace('_', '-')} {shlex.quote(str(value))}"
         for key, value in recipe.items()
         if value != usual.get(key)
     ]

@@ -31,7 +31,7 @@ from export.training.data import (
     split,
 )
 from export.training.publish import Measured, card, compact_state, compact_weights
-from export.training.recipe import Recipe, TrainingError
+from export.training.recipe import Recipe, TrainingError, recipe_for
 from export.training.train import describe
 from tests.conftest import REPOSITORY
 from tests.support.children.training import tiny_network
@@ -278,7 +278,7 @@ def _finished(folder: Path, **changes: object) -> Path:
         "network": describe(network),
         "optimizer": {},
         "epoch": 3,
-        "recipe": {**dataclasses.asdict(Recipe()), "epochs": 3, "closing_epochs": 0},
+        "recipe": {**dataclasses.asdict(recipe_for("ghostshiftaddnet")), "epochs": 3},
         "settled": True,
     }
     torch.save({**state, **changes}, folder / "checkpoint.pt")
@@ -297,6 +297,9 @@ def test_finished_weights_are_published_with_their_command(tmp_path: Path) -> No
     assert "| top-1, 10 test images | **50.00%** |" in text
     assert "| top-1, int8 | 40.00% |" in text
     assert "It ran somewhere." in text
+    untaught = card(spec, cost, {**recipe, "teacher": ""}, measured, len(weights))
+    assert "ARGS=\"--epochs 3 --teacher ''\"\n" in untaught
+    assert "logits" not in untaught
 
 
 @pytest.mark.parametrize(
