@@ -94,6 +94,7 @@ class Processes:
     def end(self) -> None:
         """Leaves the others."""
         if self.count > 1:
+            adder.reduce_gradient = None
             dist.destroy_process_group()
 
 

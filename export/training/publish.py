@@ -29,7 +29,7 @@ from export.models import MODELS, ModelSpec
 from export.models.complexity import Complexity, measure
 from export.operators import ShiftConv2d, round_to_power_of_two
 from export.training.recipe import Recipe, TrainingError, recipe_for
-from export.training.train import load_training_state, restore
+from export.training.state import load_training_state, restore
 from runtime.console.commandline import FINE, Parser, leave, show
 from runtime.core.files import replace
 

@@ -40,7 +40,6 @@ from export.checkpoint import load_network
 from export.loading.options import add_model, add_spec, open_model
 from export.loading.resolve import Source
 from export.models import find_model
-from export.operators import AdderConv2d
 from export.spec import CompleteSpec, checked_entries
 from export.training.average import WeightAverage, refresh_statistics
 from export.training.data import (
@@ -55,9 +54,11 @@ from export.training.data import (
 )
 from export.training.distill import Teacher, cache_file, loss_of
 from export.training.distributed import ALONE, Processes, synchronise
+from export.training.optimizer import make_optimizer
 from export.training.plot import plot_log
 from export.training.precision import Precision
 from export.training.recipe import Recipe, TrainingError, recipe_for
+from export.training.state import describe, load_training_state, restore
 from export.training.step import GraphedStep, Step
 from runtime.console.commandline import FINE, Parser, leave
 from runtime.console.signals import StopRequest, Terminated
@@ -77,42 +78,6 @@ _GPU_BATCHES = 32
 
 # How often a loss is looked at: asking a GPU for it waits for the GPU.
 _LOOK_STEPS = 50
-
-
-def load_training_state(checkpoint: Path) -> dict[str, Any]:
-    """What `Trainer.save` wrote, on the CPU; TrainingError for anything else."""
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TrainingError(f"{checkpoint}: cannot read it: {reason(error)}") from error
-    # Foreign bytes make the reader raise nearly everything, from EOFError to AttributeError.
-    except Exception as error:
-        raise TrainingError(
-            f"{checkpoint}: not a readable checkpoint ({type(error).__name__})"
-        ) from error
-    if not isinstance(state, dict) or not {"model", "optimizer", "epoch", "recipe"} <= state.keys():
-        raise TrainingError(f"{checkpoint}: not a checkpoint of a training")
-    return state
-
-
-def describe(model: nn.Module) -> str:
-    """Every module with its settings, by which one network is told from another.
-
-    In words of our own for BatchNorms, since PyTorch's differ from one version to the next.
-    """
-    lines = []
-    for name, module in model.named_modules():
-        norm = isinstance(module, nn.BatchNorm2d)
-        settings = f"{module.num_features}, eps={module.eps}" if norm else module.extra_repr()
-        lines.append(f"{name}: {type(module).__name__}({settings})")
-    return "\n".join(lines)
-
-
-def restore(model: nn.Module, state: dict[str, Any], checkpoint: Path) -> None:
-    """Puts a training's weights into `model`; TrainingError where they are another network's."""
-    if state.get("network") != describe(model):
-        raise TrainingError(f"{checkpoint}: of another network, or of an earlier version of it")
-    model.load_state_dict(state["model"])
 
 
 TrainedModel = tuple[Source, CompleteSpec]
@@ -135,26 +100,6 @@ def with_classes(spec: CompleteSpec, classes: Sequence[str], data: Path) -> Comp
     if tuple(classes) != spec.labels:
         raise DataError(f"{data}: its classes are {classes}, not {list(spec.labels)}")
     return spec
-
-
-def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weights decay; biases and BatchNorm's scales, all of rank 1, do not.
-
-    `scale` is what the learning rate is multiplied by: adders have a rate of their own, since their
-    steps' size is that of AdderNet's adaptive rate (arXiv 1912.13200, eq. 12).
-    """
-    adders = {id(m.weight) for m in model.modules() if isinstance(m, AdderConv2d)}
-    parameters = list(model.parameters())
-    groups = [
-        ([p for p in parameters if p.dim() > 1 and id(p) not in adders], recipe.weight_decay, 1.0),
-        ([p for p in parameters if id(p) in adders], recipe.weight_decay, recipe.adder_rate),
-        ([p for p in parameters if p.dim() <= 1], 0.0, 1.0),
-    ]
-    return [
-        {"params": params, "weight_decay": decay, "scale": scale}
-        for params, decay, scale in groups
-        if params
-    ]
 
 
 class Trainer:
@@ -185,13 +130,7 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = self._spread()  # what is run; a derived class may run the model otherwise
         self.average = WeightAverage(self.model, recipe.averaging) if recipe.averaging else None
-        self.optimizer = torch.optim.SGD(
-            parameter_groups(self.model, recipe),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=True,
-            fused=self.device == "cuda",
-        )
+        self.optimizer = make_optimizer(self.model, recipe)
         self._load_data(data)
         self.teacher = (
             Teacher(recipe.teacher, self.spec.labels, self.precision) if recipe.teacher else None
@@ -265,7 +204,7 @@ class Trainer:
             self.average.updates = state["updates"]
         torch.set_rng_state(state["random"])
         # An interrupted training has logged epochs after its last checkpoint.
-        if self._log_file.exists():
+        if self.processes.leads and self._log_file.exists():
             lines = self._log_file.read_text().splitlines()
             kept = [line for line in lines if json.loads(line)["epoch"] <= self.epoch]
             replace(self._log_file, "".join(f"{line}\n" for line in kept).encode(), "log")
@@ -361,8 +300,8 @@ class Trainer:
             print(json.dumps({"settled_held_out_top1": round(accuracy, 4)}), flush=True)
 
     def _settling_inputs(self, most: int, size: int) -> Iterator[Tensor]:
-        """Batches of `size` of the first training images, at most `most`, unaugmented."""
-        count = min(most, len(self.train_set)) // size * size
+        """Batches of `size` of the first training images, unaugmented: `most` images, or one batch."""
+        count = max(1, min(most, len(self.train_set)) // size) * size
         chosen = torch.from_numpy(self.train_set[:count]).to(self.device)
         return (self._inputs(self.images[part], None) for part in chosen.split(size))
 

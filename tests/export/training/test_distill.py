@@ -12,9 +12,9 @@ from export.models import MODELS
 from export.operators import AdderConv2d
 from export.training.average import WeightAverage, refresh_statistics
 from export.training.distill import Teacher, loss_of
+from export.training.optimizer import parameter_groups
 from export.training.precision import Precision
 from export.training.recipe import Recipe, TrainingError, recipe_for
-from export.training.train import parameter_groups
 
 
 def test_loss_follows_the_formula() -> None:

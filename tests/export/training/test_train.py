@@ -32,7 +32,7 @@ from export.training.data import (
 )
 from export.training.publish import Measured, card, compact_state, compact_weights
 from export.training.recipe import Recipe, TrainingError, recipe_for
-from export.training.train import describe
+from export.training.state import describe
 from tests.conftest import REPOSITORY
 from tests.support.children.training import tiny_network
 
