@@ -300,7 +300,7 @@ class Trainer:
             print(json.dumps({"settled_held_out_top1": round(accuracy, 4)}), flush=True)
 
     def _settling_inputs(self, most: int, size: int) -> Iterator[Tensor]:
-        """Batches of `size` of the first training images, unaugmented: `most` images, or one batch."""
+        """Batches of `size` of the first `most` training images, unaugmented; at least one."""
         count = max(1, min(most, len(self.train_set)) // size) * size
         chosen = torch.from_numpy(self.train_set[:count]).to(self.device)
         return (self._inputs(self.images[part], None) for part in chosen.split(size))
