@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
 
-from export.checkpoint import load_model
-from export.models import MODELS, ModelSpec
+from export.loading.fixed_point import effect
+from export.loading.options import (
+    OpenedModel,
+    add_fixed_point,
+    add_model,
+    add_spec,
+    open_model,
+)
+from export.models import MODELS
 from export.onnx_export.model import TARGETS, Target, export_model
 from export.onnx_export.writer import write_model
-from runtime.console.commandline import BAD_INPUT, FINE, Parser, complain, leave, show
+from runtime.console.commandline import FINE, Parser, leave, remark, show
 from runtime.core.errors import ShiftAddError
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -29,23 +35,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FINE
     if options.model is None:
         parser.error("which MODEL? known models: " + ", ".join(MODELS))
-    if options.model not in MODELS:
-        complain(f"unknown model {options.model!r}; known models: {', '.join(MODELS)}")
-        return BAD_INPUT
-    spec = MODELS[options.model]
-    network, sha256 = load_model(spec.name, options.checkpoint)
+    opened = open_model(options, options.checkpoint, options.fixed_point)
+    name = opened.spec.name
     try:
-        model = export_model(network, spec, options.target, sha256, check=not options.no_check)
+        model = export_model(
+            opened.network,
+            opened.spec,
+            options.target,
+            opened.sha256,
+            options.fixed_point,
+            check=not options.no_check,
+        )
     except ValueError as error:
-        raise ShiftAddError(f"cannot export {spec.name}: {error}") from error
-    path = options.out / file_name(spec.name, options.target)
+        raise ShiftAddError(f"cannot export {name}: {error}") from error
+    path = options.out / file_name(name, options.target)
     size = write_model(model, path)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    source = options.checkpoint or (spec.weights if sha256 else None)
-    for line in _summary(model, path, size, options.target, parameters, source):
+    for line in _summary(model, path, size, options.target, opened, options.checkpoint):
         show(line)
-    if not sha256:
-        _warn_untrained(spec)
+    for line in effect(opened, options.fixed_point):
+        show(line)
+    if not opened.sha256:
+        _warn_untrained(opened)
     return FINE
 
 
@@ -59,7 +69,9 @@ def _parser() -> Parser:
         prog="python -m export",
         description="Writes a network as an ONNX file with ShiftConv and AdderConv operators.",
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a name that --list shows")
+    add_model(parser, optional=True)
+    add_spec(parser)
+    add_fixed_point(parser)
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -102,26 +114,44 @@ def _summary(
     path: Path,
     size: int,
     target: Target,
-    parameters: int,
-    source: Path | None,
+    opened: OpenedModel,
+    checkpoint: Path | None,
 ) -> Iterator[str]:
     counts = Counter(node.op_type for node in model.graph.node)
     opsets = ", ".join(
         f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import
     )
+    parameters = sum(parameter.numel() for parameter in opened.original.parameters())
+    source = checkpoint or (opened.source.weights if opened.sha256 else None)
     yield f"file        {path}"
     yield f"size        {size:,} bytes"
     yield f"target      {target} (opset {opsets}, IR {model.ir_version})"
     yield "operators   " + ", ".join(f"{name} {count}" for name, count in counts.most_common())
     yield f"parameters  {parameters:,}"
     yield f"checkpoint  {source or 'none'}"
+    yield from opened.chosen
+    kinds = Counter((swap.theirs, swap.ours) for swap in opened.swaps)
+    for (theirs, ours), count in kinds.items():
+        yield f"recognised  {count} {theirs} as {ours}"
+    unchecked = [swap.name for swap in opened.swaps if not swap.checked]
+    if unchecked:
+        yield (
+            f"unchecked   {len(unchecked)} of these by what they carry alone: their own forward "
+            f"does not run on this machine ({unchecked[0]})"
+        )
 
 
-def _warn_untrained(spec: ModelSpec) -> None:
-    print(
-        f"warning: no trained weights for {spec.name}: it was exported with fresh ones, and its "
-        "answers mean nothing; give trained ones with --checkpoint FILE",
-        file=sys.stderr,
+def _warn_untrained(opened: OpenedModel) -> None:
+    name = opened.spec.name
+    if opened.source.registered is not None:
+        remark(
+            f"warning: no trained weights for {name}: it was exported with fresh ones, and its "
+            "answers mean nothing; give trained ones with --checkpoint FILE"
+        )
+        return
+    remark(
+        f"warning: no checkpoint for {name}: it was exported with the weights that it is made "
+        "with; give trained ones with --checkpoint FILE"
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from export import labels
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -29,18 +31,7 @@ CIFAR10 = DataSet(
     resize=32,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
-    labels=(
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ),
+    labels=labels.CIFAR10,
 )
 
 # The mean and the deviation are those that torchvision's models were trained with.
@@ -49,5 +40,5 @@ IMAGENET = DataSet(
     resize=256,
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
-    labels=tuple(f"class {i}" for i in range(1000)),
+    labels=labels.imagenet(),
 )

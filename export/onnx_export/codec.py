@@ -34,19 +34,32 @@ def code_bits(weights: Weights) -> int:
 def narrow(weights: Weights) -> tuple[Weights, npt.NDArray[np.float32]]:
     """Weights [M, ...] and scale [M] whose product is `weights`, to fit 4 bits if they can.
 
-    A channel of weights that are all small needs 8 bits only for the power of two they share.
-    Taken out it costs nothing: scaling by a power of two is exact. Where 4 bits do not suffice all
-    the same, or did from the start, the scale is 1.
+    A channel of weights that are all small needs 8 bits only for the power of two they share, and
+    one with weights above 1 has no code without it. Taken out it costs nothing: scaling by a power
+    of two is exact. Where the weights have codes as they are, and 4 bits would not do for what is
+    left either, or do from the start, the scale is 1.
 
     Raises ValueError for a weight that no code holds.
     """
     ones = np.ones(weights.shape[0], np.float32)
-    if code_bits(weights) == 4:
+    as_they_are = _bits_or_none(weights)
+    if as_they_are == 4:
         return weights, ones
     largest = np.abs(weights).reshape(weights.shape[0], -1).max(1)
-    top = np.where(largest > 0, largest, 1).astype(np.float32)
+    usable = np.isfinite(largest) & (largest > 0)
+    top = np.where(usable, largest, 1).astype(np.float32)
     small = weights / top.reshape(-1, *[1] * (weights.ndim - 1))
-    return (small, top) if code_bits(small) == 4 else (weights, ones)
+    if as_they_are is None:
+        # The message is to name the weight itself, where it is no power of two.
+        return (small, top) if _bits_or_none(small) is not None else (weights, ones)
+    return (small, top) if _bits_or_none(small) == 4 else (weights, ones)
+
+
+def _bits_or_none(weights: Weights) -> int | None:
+    try:
+        return code_bits(weights)
+    except ValueError:
+        return None
 
 
 def pack(weights: Weights, weight_bits: int) -> Words:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import onnx
 from onnx import helper
 
-from export.models import ModelSpec
 from export.onnx_export.graph import is_custom
 from export.operator_table import CONTRACT_VERSION
+from export.recognition import FixedPoint
+from export.spec import CompleteSpec
 
 PREFIX = "shiftadd."
 PRODUCER = "shiftadd"
+FIXED_POINT = "fixed_point"
+"""The entry of a file that keeps the rounding of inputs to fixed point; others lack it."""
 UNCHECKED = "unchecked"
 """The entry of a file that nobody compared with its network; others lack it."""
 
 
+def fixed_point_of(properties: Mapping[str, str]) -> FixedPoint:
+    """What became of the rounding of inputs when the file with this metadata was exported."""
+    return "keep" if properties.get(PREFIX + FIXED_POINT) == "keep" else "drop"
+
+
 def describe(
     model: onnx.ModelProto,
-    spec: ModelSpec,
+    spec: CompleteSpec,
     target: str,
     checkpoint_sha256: str,
+    fixed_point: FixedPoint = "drop",
     checked: bool = True,
 ) -> onnx.ModelProto:
     """The model with the metadata the runtime reads: pre-processing, labels, contract, origin."""
@@ -38,6 +48,8 @@ def describe(
         "checkpoint_sha256": checkpoint_sha256,
         "operators": json.dumps(operators),
     }
+    if fixed_point != "drop":
+        entries[FIXED_POINT] = fixed_point
     if not checked:
         entries[UNCHECKED] = "the outputs were not compared with the network's"
     result = onnx.ModelProto()

@@ -9,7 +9,6 @@ import onnx
 from torch import nn
 
 from export.errors import ExportError
-from export.models import ModelSpec
 from export.onnx_export import (
     check as contract,
 )
@@ -29,6 +28,8 @@ from export.onnx_export import (
     tensorrt82,
     tracing,
 )
+from export.recognition import FIXED_POINT, FixedPoint, swap_layers
+from export.spec import SpecLike, input_size_of, settle
 from runtime.core.errors import reason
 
 Target = Literal["jetson-nano", "portable", "standard"]
@@ -38,9 +39,10 @@ IR_VERSION = 7  # the newest that TensorRT 8.2 and ONNX Runtime 1.10 both read
 
 def export_model(
     module: nn.Module,
-    spec: ModelSpec,
+    spec: SpecLike,
     target: Target = "jetson-nano",
     checkpoint_sha256: str = "",
+    fixed_point: FixedPoint = "drop",
     check: bool = True,
 ) -> onnx.ModelProto:
     """`module` as an ONNX model: opset 13, IR 7, input "input" [N,C,H,W], output "logits".
@@ -48,27 +50,37 @@ def export_model(
     The module itself is not changed. The same weights give the same bytes.
 
     Args:
-        module: a network of ShiftConv2d, AdderConv2d and what torch.onnx knows.
-        spec: input size, normalisation and labels, for shapes and metadata.
+        module: a network of ShiftConv2d, AdderConv2d, their authors' layers
+            (`export.recognition`) and what torch.onnx knows.
+        spec: input size, normalisation and labels, for shapes and metadata; a `Spec` or an entry
+            of the registry.
         target: "jetson-nano": custom nodes, activations fused into them; "portable": custom nodes
             with their ONNX function bodies, activations behind them; "standard": standard
             operators only.
         checkpoint_sha256: of the file the weights are from, "" for none.
+        fixed_point: what becomes of the rounding of inputs in DeepShift's layers and their kin:
+            "drop" leaves it out, "keep" writes it as nodes.
         check: run the result and compare it with the module (`proof`); the metadata of a model
             that was not compared says so.
 
-    Raises ExportError, in one line, for an unknown target, for what cannot be written or would
-    not be what the module computes, for a layer whose weights no code holds, and, for
-    "jetson-nano", for what TensorRT 8.2 does not take.
+    Raises ExportError, in one line, for an unknown target, for a spec that the runtime refuses or
+    that does not fit the network, for what cannot be written or would not be what the module
+    computes, for a layer whose weights no code holds, and, for "jetson-nano", for what TensorRT 8.2
+    does not take.
     """
-    if target not in TARGETS:
-        raise ExportError(f"unknown target {target!r}; known targets: {', '.join(TARGETS)}")
-    network = refusals.copy_of(module)
-    layers = symbolic.node_layers(network)
-    runs = proof.observe(network, spec.input_size) if check else []
+    for value, known in ((target, TARGETS), (fixed_point, FIXED_POINT)):
+        if value not in known:
+            what = "target" if known is TARGETS else "fixed_point"
+            raise ExportError(f"unknown {what} {value!r}; known {what}s: {', '.join(known)}")
     try:
-        model = _write(network, layers, spec, target)
-        model = metadata.describe(model, spec, target, checkpoint_sha256, checked=check)
+        module, _ = swap_layers(module, fixed_point)
+        size = input_size_of(spec)
+        network = refusals.copy_of(module)
+        layers = symbolic.node_layers(network)
+        runs = proof.observe(network, size) if check else []
+        entries = settle(spec, network)
+        model = _write(network, layers, size, target)
+        model = metadata.describe(model, entries, target, checkpoint_sha256, fixed_point, check)
         onnx.checker.check_model(model, full_check=True)
     except ExportError:
         raise
@@ -82,11 +94,14 @@ def export_model(
 
 
 def _write(
-    network: nn.Module, layers: Mapping[str, nn.Module], spec: ModelSpec, target: Target
+    network: nn.Module,
+    layers: Mapping[str, nn.Module],
+    size: tuple[int, int, int],
+    target: Target,
 ) -> onnx.ModelProto:
     """The passes in their order; `network` has `layers` put in on the way."""
     modules = dict(network.named_modules()).keys()
-    model = tracing.trace(network, layers, spec.input_size)
+    model = tracing.trace(network, layers, size)
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), modules)
     model = constants.evaluate(naming.name_outputs(model))

@@ -18,3 +18,11 @@ def write_model(model: onnx.ModelProto, path: Path) -> int:
     content = model.SerializeToString(deterministic=True)
     replace(path, content, "model")
     return len(content)
+
+
+def save(model: onnx.ModelProto, path: str | Path) -> int:
+    """Writes what `export_model` gave to `path`, all of it or nothing; its size in bytes.
+
+    Missing folders are made. Raises ShiftAddError, in one line, where it cannot be written.
+    """
+    return write_model(model, Path(path))

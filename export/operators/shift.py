@@ -12,6 +12,9 @@ from export.operators.layer import ConvLayer
 
 Mode = Literal["q", "ps"]
 
+_LARGEST = 126
+"""No exponent is further from 0: float32's ordinary numbers end there."""
+
 
 def round_to_power_of_two(
     weight: Tensor, min_exponent: int, max_exponent: int = 0, span: int | None = None
@@ -45,11 +48,13 @@ class ShiftConv2d(ConvLayer):
               exponents [-(2^(bits-1) - 2), 0].
     Gradients pass the roundings straight through.
 
-    `min_exponent` replaces the lower end of the range. `span` (mode "q") lets each output channel
-    keep that many exponents, down from its largest weight's. 7 of them fit the contract's 4-bit
-    code, whose magnitudes are 1 to 1/64: what the channel is short of 1 by is a power of two, which
-    the exporter moves into `scale`. A fixed range would be spent on exponents that no weight has,
-    since weights of a wide layer before a BatchNorm are all small.
+    `min_exponent` and `max_exponent` replace the ends of the range. What a channel's weights share
+    beyond the contract's codes, 1 to 2^-30, the exporter moves into `scale`.
+    `span` (mode "q") lets each output channel keep that many exponents, down from its largest
+    weight's. 7 of them fit the contract's 4-bit code, whose magnitudes are 1 to 1/64: what the
+    channel is short of 1 by is a power of two, which the exporter moves into `scale`. A fixed range
+    would be spent on exponents that no weight has, since weights of a wide layer before a
+    BatchNorm are all small.
     `padding` is one number, (height, width), or (top, left, bottom, right).
 
     Raises ValueError for arguments that do not fit together and for inputs of another shape.
@@ -69,6 +74,7 @@ class ShiftConv2d(ConvLayer):
         mode: Mode = "q",
         bits: int = 5,
         min_exponent: int | None = None,
+        max_exponent: int = 0,
         span: int | None = None,
     ) -> None:
         super().__init__(
@@ -80,8 +86,11 @@ class ShiftConv2d(ConvLayer):
             raise ValueError(f"bits must be 2 to 6 (exponents down to -30), got {bits}")
         lowest = -(2 ** (bits - 1) - (1 if mode == "q" else 2))
         self.min_exponent = max(lowest, -30) if min_exponent is None else min_exponent
-        if not -30 <= self.min_exponent <= 0:
-            raise ValueError(f"min_exponent must be -30 to 0, got {self.min_exponent}")
+        self.max_exponent = max_exponent
+        if not 0 <= max_exponent <= _LARGEST:
+            raise ValueError(f"max_exponent must be 0 to {_LARGEST}, got {max_exponent}")
+        if not -_LARGEST <= self.min_exponent <= 0:
+            raise ValueError(f"min_exponent must be -{_LARGEST} to 0, got {self.min_exponent}")
         if span is not None and (mode != "q" or span < 1):
             raise ValueError(f'span must be at least 1, in mode "q", got {span} in mode {mode!r}')
         self.span = span
@@ -98,9 +107,11 @@ class ShiftConv2d(ConvLayer):
     def effective_weight(self) -> Tensor:
         """The weights as they act: float32 [M, C/g, kH, kW], each 0 or +-2^-p."""
         if self.mode == "q":
-            rounded = round_to_power_of_two(self.weight, self.min_exponent, span=self.span)
+            rounded = round_to_power_of_two(
+                self.weight, self.min_exponent, self.max_exponent, self.span
+            )
             return _straight_through(rounded, self.weight)
-        shift = self.shift.clamp(self.min_exponent, 0)
+        shift = self.shift.clamp(self.min_exponent, self.max_exponent)
         shift = _straight_through(torch.round(shift), shift)
         sign = self.sign.clamp(-1, 1)
         return torch.exp2(shift) * _straight_through(torch.round(sign), sign)
@@ -111,5 +122,5 @@ class ShiftConv2d(ConvLayer):
     def extra_repr(self) -> str:
         return (
             f"{super().extra_repr()}, mode={self.mode}, min_exponent={self.min_exponent}, "
-            f"span={self.span}"
+            f"max_exponent={self.max_exponent}, span={self.span}"
         )

@@ -27,11 +27,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from export.checkpoint import load_model
-from export.models import MODELS, find_model
+from export.checkpoint import load_network
+from export.loading.options import add_model, add_spec
 from export.training.data import load_images
 from export.training.fixed_point import BITS, FixedPointNetwork
-from export.training.train import Recipe, Trainer, TrainingError, add_recipe_options, run_to_end
+from export.training.train import (
+    Recipe,
+    TrainedModel,
+    Trainer,
+    TrainingError,
+    add_recipe_options,
+    opened,
+    recipe_of,
+    registered,
+    run_to_end,
+)
 from runtime.console.commandline import FINE, Parser, leave, show
 from runtime.core.errors import DataError, one_line
 from runtime.core.files import replace, sha256
@@ -71,7 +81,7 @@ class FineTuner(Trainer):
 
     def __init__(
         self,
-        name: str,
+        model: str | TrainedModel,
         data: Path,
         out: Path,
         recipe: FineTuneRecipe,
@@ -84,14 +94,15 @@ class FineTuner(Trainer):
             raise TrainingError(
                 f"{recipe.epochs} epochs over at most {recipe.limit} images; both are at least 0"
             )
-        start = weights or find_model(name).weights
+        source, spec = registered(model) if isinstance(model, str) else model
+        start = weights or source.weights
         if start is None or not start.is_file():
             raise TrainingError(
-                f"{start or name}: no trained weights to start from; train some with `make train`, "
-                "or name a file of them (CHECKPOINT=file, --checkpoint)"
+                f"{start or spec.name}: no trained weights to start from; train some with "
+                "`make train`, or name a file of them (CHECKPOINT=file, --checkpoint)"
             )
-        super().__init__(name, data, out, recipe, start)
-        self.out = out / f"{name}.fix{recipe.bits}"
+        super().__init__((source, spec), data, out, recipe, start)
+        self.out = out / f"{spec.name}.fix{recipe.bits}"
         self.start = sha256(start)
         self.network: FixedPointNetwork = FixedPointNetwork(self.model)
         self.measured = str(test) if test else f"held-out images of {data}"
@@ -171,7 +182,7 @@ class FineTuner(Trainer):
         """Of the weights that were kept, with ranges measured afresh, as calibration will."""
         if self.best_epoch == 0:
             return self.before
-        kept, _ = load_model(self.spec.name, self.out / "model.safetensors")
+        kept, _ = load_network(self.source, self.out / "model.safetensors")
         self.model.load_state_dict(kept.state_dict())
         return self._measure("after")
 
@@ -214,20 +225,19 @@ class FineTuner(Trainer):
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Raises ShiftAddError."""
     parser = Parser(prog="python -m export.training.finetune", description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a registered model")
+    add_model(parser)
+    add_spec(parser)
     parser.add_argument("--data", type=Path, required=True, help="ImageFolder, a folder or a zip")
     parser.add_argument("--test", type=Path, help="measure on these images, an ImageFolder too")
     parser.add_argument("--checkpoint", type=Path, help="start from these weights")
     parser.add_argument("--out", type=Path, default=Path("build/finetune"))
     add_recipe_options(parser, FineTuneRecipe(), _OPTIONS)
-    arguments = vars(parser.parse_args(argv))
-    name, data, out, test, weights = (
-        arguments.pop(key) for key in ("model", "data", "out", "test", "checkpoint")
-    )
-    if name not in MODELS:
-        parser.error(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
+    options = parser.parse_args(argv)
+    model, recipe = opened(options), recipe_of(options, FineTuneRecipe)
     try:
-        tuner = FineTuner(name, data, out, FineTuneRecipe(**arguments), weights, test)
+        tuner = FineTuner(
+            model, options.data, options.out, recipe, options.checkpoint, options.test
+        )
         tuner.resume()
     # The optimizer and the random numbers refuse what cannot be: a negative rate or seed.
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Trains a registered network on small images; both shipped networks come of this recipe.
+"""Trains a network on small images; both shipped networks come of this recipe.
 
     python -m export.training.train ghostshiftaddnet --data train.zip --out build/training
 
@@ -11,6 +11,7 @@ not read here.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import io
 import json
@@ -18,7 +19,7 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,8 +29,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from export.checkpoint import load_model
-from export.models import MODELS, find_model
+from export import labels
+from export.checkpoint import load_network
+from export.loading.options import add_model, add_spec, open_model
+from export.loading.resolve import Source
+from export.models import find_model
+from export.spec import CompleteSpec, checked_entries
 from export.training.data import (
     Normalize,
     augmented_batches,
@@ -69,6 +74,28 @@ def restore(model: nn.Module, state: dict[str, Any], checkpoint: Path) -> None:
     if state.get("network") != repr(model):
         raise TrainingError(f"{checkpoint}: of another network, or of an earlier version of it")
     model.load_state_dict(state["model"])
+
+
+TrainedModel = tuple[Source, CompleteSpec]
+"""A network to train: how it is made, and what it reads and tells apart."""
+
+
+def registered(name: str) -> TrainedModel:
+    """The network `name` of the registry; KeyError for an unknown name, with the known ones."""
+    entry = find_model(name)
+    return Source(entry.name, entry.build, entry), checked_entries(entry)
+
+
+def with_classes(spec: CompleteSpec, classes: Sequence[str], data: Path) -> CompleteSpec:
+    """`spec` with the classes of a data set where it has no names for them yet.
+
+    Raises DataError for a data set of other classes.
+    """
+    if spec.labels == labels.generic(len(classes)):
+        return dataclasses.replace(spec, labels=tuple(classes))
+    if tuple(classes) != spec.labels:
+        raise DataError(f"{data}: its classes are {classes}, not {list(spec.labels)}")
+    return spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,14 +144,19 @@ class Trainer:
     """One training run, resumable after every epoch."""
 
     def __init__(
-        self, name: str, data: Path, out: Path, recipe: Recipe, weights: Path | None = None
+        self,
+        model: str | TrainedModel,
+        data: Path,
+        out: Path,
+        recipe: Recipe,
+        weights: Path | None = None,
     ) -> None:
-        self.spec = find_model(name)
+        self.source, self.spec = registered(model) if isinstance(model, str) else model
         self.recipe = recipe
-        self.out = out / name
+        self.out = out / self.spec.name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.manual_seed(recipe.seed)
-        start = self.spec.build() if weights is None else load_model(name, weights)[0]
+        start = self.source.build() if weights is None else load_network(self.source, weights)[0]
         self.model = start.to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = self.model  # what is run; a derived class may run the model otherwise
@@ -133,8 +165,7 @@ class Trainer:
             groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
         )
         images, labels, classes = load_images(data, self.spec.input_size[1])
-        if tuple(classes) != self.spec.labels:
-            raise DataError(f"{data}: its classes are {classes}, not {list(self.spec.labels)}")
+        self.spec = with_classes(self.spec, classes, data)
         self.images, self.labels = images, labels.to(self.device)
         self.padded = reflect_pad(images)
         self.normalize = Normalize(self.spec.mean, self.spec.std)
@@ -294,12 +325,29 @@ class Trainer:
         return right / len(images)
 
 
+RecipeKind = TypeVar("RecipeKind", bound=Recipe)
+
+
 def add_recipe_options(parser: Parser, recipe: Recipe, names: Collection[str]) -> None:
     """An option for each of these fields; the defaults are those of `recipe`."""
     for name in names:
         value = getattr(recipe, name)
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=type(value), default=value, help="default: %(default)s")
+
+
+def opened(options: argparse.Namespace) -> TrainedModel:
+    """The network that a command's options name, as its author wrote it. Raises ShiftAddError."""
+    model = open_model(options)
+    return model.source, model.spec
+
+
+def recipe_of(options: argparse.Namespace, kind: type[RecipeKind]) -> RecipeKind:
+    """The recipe that a command's options give."""
+    given = {
+        f.name: getattr(options, f.name) for f in dataclasses.fields(kind) if f.name in options
+    }
+    return kind(**given)
 
 
 def run_to_end(trainer: Trainer) -> None:
@@ -316,19 +364,18 @@ def run_to_end(trainer: Trainer) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; the options are the recipe's fields. Raises ShiftAddError."""
     parser = Parser(prog="python -m export.training.train", description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a registered model")
+    add_model(parser)
+    add_spec(parser)
     parser.add_argument("--data", type=Path, required=True, help="ImageFolder, a folder or a zip")
     parser.add_argument(
         "--weights", type=Path, help="start from this checkpoint instead of fresh weights"
     )
     parser.add_argument("--out", type=Path, default=Path("build/training"))
     add_recipe_options(parser, Recipe(), [field.name for field in dataclasses.fields(Recipe)])
-    arguments = vars(parser.parse_args(argv))
-    name, data, out, weights = (arguments.pop(key) for key in ("model", "data", "out", "weights"))
-    if name not in MODELS:
-        parser.error(f"unknown model {name!r}; known models: {', '.join(MODELS)}")
+    options = parser.parse_args(argv)
+    model, recipe = opened(options), recipe_of(options, Recipe)
     try:
-        trainer = Trainer(name, data, out, Recipe(**arguments), weights)
+        trainer = Trainer(model, options.data, options.out, recipe, options.weights)
         trainer.resume()
     # The optimizer and the random numbers refuse what cannot be: a negative rate or seed.
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`python -m export.validation MODEL`: compares an exported file with PyTorch.
+"""`python -m export.validation MODEL`: compares an exported file with PyTorch, or with another.
 
 Exit codes: 0 all is within tolerance; 1 a tolerance is broken; 2 bad usage or bad input.
 """
@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 
 from calibration.comparison.backend import BackendFactory
 from calibration.comparison.environment import library_facts, machine_facts, now
@@ -19,22 +22,26 @@ from calibration.comparison.inputs import random_inputs, real_inputs
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from calibration.comparison.options import MODELS as MODEL_FILES
 from calibration.comparison.options import add_library, add_report_dir, add_summary
-from export.checkpoint import load_model
-from export.models import MODELS
+from export.checkpoint import load_network
+from export.loading.options import add_model, find_source
+from export.loading.resolve import Source
+from export.recognition import swap_layers
+from export.validation import two_files
 from export.validation.compare import compare
 from export.validation.exported import ExportedModel
 from export.validation.reference import Reference
 from export.validation.report import report_on
 from runtime.console.commandline import (
-    BAD_INPUT,
     FINE,
     SOME_FAILED,
     Parser,
-    complain,
     leave,
     positive,
+    remark,
+    show,
 )
 from runtime.core.errors import ModelError
+from runtime.core.metadata import Metadata
 
 _BACKENDS = ("onnxruntime", "tensorrt")
 _PRECISIONS = ("fp32", "fp16")
@@ -46,30 +53,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.precision and options.backend != "tensorrt":
         parser.error("--precision: ONNX Runtime computes in fp32; choose --backend tensorrt")
-    if options.model not in MODELS:
-        complain(f"unknown model {options.model!r}; known models: {', '.join(MODELS)}")
-        return BAD_INPUT
-    path = options.model_file or MODEL_FILES / f"{options.model}.onnx"
+    if options.reference is not None:
+        return _compare_with_file(options)
+    if options.model is None:
+        parser.error("which MODEL? or, to compare two files, --model-file and --reference")
+    source = find_source(options)
+    path = options.model_file or MODEL_FILES / f"{source.name}.onnx"
     if not path.is_file():
         raise ModelError(f"{path}: no such file: write it with `make export MODEL={options.model}`")
     exported = ExportedModel(path, options.library, _backend(options))
-    network, checkpoint_sha256 = load_model(options.model, options.checkpoint)
-    _check_origin(exported, options.model, checkpoint_sha256)
-    # A single layer has too little work for threads to be worth waiting for each other.
-    torch.set_num_threads(1)
-    metadata = exported.metadata
-    seed = secrets.randbits(32) if options.seed is None else options.seed
-    inputs = {
-        "random": random_inputs(options.count, metadata.input_size, seed),
-        "real": real_inputs(options.images, options.count, metadata),
-    }
-    results = compare(exported, Reference(network, metadata.input_size), inputs)
+    network, checkpoint_sha256 = _network(source, options.checkpoint, exported)
+    _check_origin(exported, source, checkpoint_sha256, options.model_file is not None)
+    inputs, seed = _inputs(options, exported.metadata)
+    results = compare(exported, Reference(network, exported.metadata.input_size), inputs)
     facts = _facts(exported, checkpoint_sha256, seed, options.images)
     report = report_on(results, f"{path.name} against PyTorch", facts)
     report.publish(
         options.report_dir / f"{path.stem}-validation{_suffix(options)}.html", options.summary
     )
     return FINE if report.passed else SOME_FAILED
+
+
+def _network(
+    source: Source, checkpoint: Path | None, exported: ExportedModel
+) -> tuple[nn.Module, str]:
+    """The network whose file `exported` is to be, with the authors' layers replaced as there."""
+    network, checkpoint_sha256 = load_network(source, checkpoint)
+    try:
+        return swap_layers(network, exported.fixed_point)[0], checkpoint_sha256
+    except ValueError as error:
+        raise ModelError(f"cannot use {source.name}: {error}") from error
+
+
+def _inputs(
+    options: argparse.Namespace, metadata: Metadata
+) -> tuple[dict[str, npt.NDArray[np.float32]], int]:
+    """The inputs by kind, and the seed of the random ones."""
+    # A single layer has too little work for threads to be worth waiting for each other.
+    torch.set_num_threads(1)
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    inputs = {
+        "random": random_inputs(options.count, metadata.input_size, seed),
+        "real": real_inputs(options.images, options.count, metadata),
+    }
+    return inputs, seed
+
+
+def _compare_with_file(options: argparse.Namespace) -> int:
+    """The command with --reference; its exit code."""
+    if options.model_file is None:
+        raise ModelError("which file is to be compared with the reference? give --model-file")
+    for path in (options.model_file, options.reference):
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file")
+    ours = ExportedModel(options.model_file, options.library, _backend(options))
+    theirs = ExportedModel(options.reference, options.library, _backend(options))
+    inputs, seed = _inputs(options, ours.metadata)
+    difference = two_files.compare_files(ours, theirs, inputs)
+    for line in two_files.lines(difference, str(ours.path), str(theirs.path)):
+        show(line)
+    show(f"seed of the random inputs: {seed}")
+    return FINE if difference.passed else SOME_FAILED
 
 
 def _parser() -> Parser:
@@ -79,12 +123,18 @@ def _parser() -> Parser:
         "by TensorRT with the plugin library, with PyTorch: end to end and layer by layer, on "
         "random and on real images.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a model's name: " + ", ".join(MODELS))
+    add_model(parser, optional=True)
     parser.add_argument(
         "--model-file",
         type=Path,
         metavar="FILE",
         help="the exported file (default: build/models/MODEL.onnx of the checkout)",
+    )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="compare --model-file with this exported file, and not with PyTorch",
     )
     parser.add_argument(
         "--backend",
@@ -146,18 +196,28 @@ def _suffix(options: argparse.Namespace) -> str:
     return f"-tensorrt-{options.precision or _PRECISIONS[0]}"
 
 
-def _check_origin(exported: ExportedModel, model: str, checkpoint_sha256: str) -> None:
+def _check_origin(
+    exported: ExportedModel, source: Source, checkpoint_sha256: str, named: bool
+) -> None:
     """Refuses to compare a file with another network or other weights, where every layer would
-    differ."""
+    differ.
+
+    A file of a user's network that was named may be called otherwise; one that does not say which
+    weights it has, as `export_model` alone writes it, is compared with those that are here.
+    """
     metadata = exported.metadata
-    if metadata.model != model:
-        raise ModelError(f"{exported.path}: is of the model {metadata.model}, not of {model}")
-    if metadata.checkpoint_sha256 != checkpoint_sha256:
-        raise ModelError(
-            f"{exported.path}: was exported from {_weights(metadata.checkpoint_sha256)}, PyTorch "
-            f"has {_weights(checkpoint_sha256)}: export it again, or name the weights with "
-            f"--checkpoint"
-        )
+    if metadata.model != source.name and (source.registered is not None or not named):
+        raise ModelError(f"{exported.path}: is of the model {metadata.model}, not of {source.name}")
+    if metadata.checkpoint_sha256 == checkpoint_sha256:
+        return
+    if not metadata.checkpoint_sha256:
+        remark(f"{exported.path}: does not say which weights it has: those here are compared")
+        return
+    raise ModelError(
+        f"{exported.path}: was exported from {_weights(metadata.checkpoint_sha256)}, PyTorch "
+        f"has {_weights(checkpoint_sha256)}: export it again, or name the weights with "
+        f"--checkpoint"
+    )
 
 
 def _weights(sha256: str) -> str:

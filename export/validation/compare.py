@@ -114,7 +114,7 @@ def compare(
     Raises ModelError where the file and the network are not of the same layers.
     """
     chains = match_layers(exported, reference)
-    tolerances = exported.backend.tolerances
+    tolerances = exported.tolerances
     uncompared = reference.missing(chain.node for chain in chains)
     total = sum(len(images) for images in inputs.values())
     results = []

@@ -11,9 +11,11 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from calibration.comparison.backend import BackendFactory, Float32, Runner
+from calibration.comparison.deviation import FIXED_POINT, FLOAT32, Tolerances
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
 from export.onnx_export.check import check_model
 from export.onnx_export.graph import attribute, is_custom, set_attribute
+from export.onnx_export.metadata import fixed_point_of
 from runtime.core import metadata as model_metadata
 from runtime.core.errors import ModelError, one_line
 from runtime.core.onnx_header import read_metadata
@@ -46,6 +48,9 @@ class LayerNode:
 class ExportedModel:
     """A model file that is loaded twice: as it is, and with every layer's tensors as outputs.
 
+    Attributes:
+        fixed_point: what became of the rounding of inputs when the file was exported.
+
     Raises ModelError, naming the file, for whatever keeps it from running.
     """
 
@@ -57,7 +62,9 @@ class ExportedModel:
     ) -> None:
         self.path = path
         try:
-            self.metadata = model_metadata.parse(read_metadata(str(path)))
+            properties = read_metadata(str(path))
+            self.metadata = model_metadata.parse(properties)
+            self.fixed_point = fixed_point_of(properties)
             content = path.read_bytes()
             self.sha256 = hashlib.sha256(content).hexdigest()
             model = onnx.load_from_string(content)
@@ -70,6 +77,12 @@ class ExportedModel:
             raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """What the engine is allowed; more where the file rounds to fixed point in float32."""
+        kept = self.fixed_point == "keep" and self.backend.tolerances == FLOAT32
+        return FIXED_POINT if kept else self.backend.tolerances
 
     def run(self, images: Float32) -> Float32:
         """Logits [N, classes] of [N, C, H, W], by the file as it is."""

@@ -8,6 +8,7 @@ from runtime.core.errors import ModelError
 
 CONTRACT_VERSION = 1
 PREFIX = "shiftadd."
+CHANNELS = (1, 3)
 TARGETS = ("jetson-nano", "portable", "standard")
 # An image of this many rows and columns is 200 MB of input; a damaged file may ask for more than
 # the memory holds.
@@ -17,8 +18,9 @@ _LARGEST_RESIZE = 4096
 class Metadata(NamedTuple):
     """The parsed entries; the keys in the file are `PREFIX` and the same names.
 
-    `input_size` is (C, H, W) in pixels, `resize` the length in pixels that an image's shorter side
-    is brought to before the centre crop, `mean` and `std` stand for RGB scaled to [0, 1].
+    `input_size` is (C, H, W) in pixels, C being 3 (RGB) or 1 (grey), `resize` the length in pixels
+    that an image's shorter side is brought to before the centre crop, `mean` and `std` stand for
+    the channels scaled to [0, 1].
     """
 
     contract_version: int
@@ -26,8 +28,8 @@ class Metadata(NamedTuple):
     target: str
     input_size: Tuple[int, int, int]
     resize: int
-    mean: Tuple[float, float, float]
-    std: Tuple[float, float, float]
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
     labels: Tuple[str, ...]
     checkpoint_sha256: str
     operators: Tuple[str, ...]
@@ -56,8 +58,8 @@ def parse(properties: Dict[str, str]) -> Metadata:
         target=_entry(entries, "target", _target),
         input_size=_entry(entries, "input_size", _input_size),
         resize=_entry(entries, "resize", _resize),
-        mean=_entry(entries, "mean", _three_numbers),
-        std=_entry(entries, "std", _three_positive_numbers),
+        mean=_entry(entries, "mean", _numbers),
+        std=_entry(entries, "std", _positive_numbers),
         labels=_entry(entries, "labels", _strings),
         checkpoint_sha256=entries["checkpoint_sha256"],
         operators=_entry(entries, "operators", _strings),
@@ -67,7 +69,13 @@ def parse(properties: Dict[str, str]) -> Metadata:
 
 
 def _check_together(metadata: Metadata) -> None:
-    _, height, width = metadata.input_size
+    channels, height, width = metadata.input_size
+    for name, values in (("mean", metadata.mean), ("std", metadata.std)):
+        if len(values) != channels:
+            raise ModelError(
+                "the metadata shiftadd.{} is {}: {} finite numbers are expected, one for each "
+                "channel of shiftadd.input_size".format(name, list(values), channels)
+            )
     if metadata.resize < max(height, width):
         raise ModelError(
             "the metadata shiftadd.resize is {}, less than the {}x{} crop of "
@@ -126,22 +134,22 @@ def _resize(text: str) -> int:
 
 def _input_size(text: str) -> Tuple[int, int, int]:
     value = json.loads(text)
-    if not isinstance(value, list) or len(value) != 3 or value[0] != 3:
-        raise ValueError("[3, height, width] is expected")
-    return 3, _positive(value[1]), _positive(value[2])
+    if not isinstance(value, list) or len(value) != 3 or _positive(value[0]) not in CHANNELS:
+        raise ValueError("[3, height, width] is expected, or [1, height, width] for grey images")
+    return value[0], _positive(value[1]), _positive(value[2])
 
 
-def _three_numbers(text: str) -> Tuple[float, float, float]:
+def _numbers(text: str) -> Tuple[float, ...]:
     value = json.loads(text)
-    if not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value)):
-        raise ValueError("three finite numbers are expected")
-    return float(value[0]), float(value[1]), float(value[2])
+    if not isinstance(value, list) or len(value) not in CHANNELS or not all(map(_is_number, value)):
+        raise ValueError("three finite numbers are expected, or one for grey images")
+    return tuple(float(number) for number in value)
 
 
-def _three_positive_numbers(text: str) -> Tuple[float, float, float]:
-    value = _three_numbers(text)
+def _positive_numbers(text: str) -> Tuple[float, ...]:
+    value = _numbers(text)
     if min(value) <= 0:
-        raise ValueError("three positive numbers are expected")
+        raise ValueError("three positive numbers are expected, or one for grey images")
     return value
 
 

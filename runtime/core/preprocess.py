@@ -15,24 +15,28 @@ BILINEAR = 2
 
 
 def preprocess(image: Image.Image, metadata: Metadata) -> FloatArray:
-    """One image of any size and mode as float32 [3, H, W], contiguous.
+    """One image of any size and mode as float32 [C, H, W], contiguous: RGB, or grey where C is 1.
 
     The shorter side is resized to `metadata.resize` pixels (bilinear, antialiased: Pillow widens
     the filter when it shrinks), H x W is cropped from the centre (an odd pixel is left at the right
-    and the bottom), RGB is scaled to [0, 1], then `mean` is subtracted and `std` divided by.
+    and the bottom), the channels are scaled to [0, 1], then `mean` is subtracted and `std` is
+    divided by.
 
     Raises DataError for a mode that has no RGB reading, and for an image so elongated that its
     resized form would not fit into memory.
     """
-    _, height, width = metadata.input_size
-    image = centre_crop(resize_shorter(to_rgb(image), metadata.resize), height, width)
+    channels, height, width = metadata.input_size
+    image = to_rgb(image)
+    if channels == 1:
+        image = image.convert("L")
+    image = centre_crop(resize_shorter(image, metadata.resize), height, width)
     mean, std = np.array([metadata.mean, metadata.std], dtype=np.float32)
-    pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
+    pixels = np.asarray(image, dtype=np.float32).reshape(height, width, channels) / np.float32(255)
     return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1), dtype=np.float32)
 
 
 def batch(images: Sequence[Image.Image], metadata: Metadata) -> FloatArray:
-    """Several images as one float32 [N, 3, H, W]."""
+    """Several images as one float32 [N, C, H, W]."""
     return np.stack([preprocess(image, metadata) for image in images])
 
 

@@ -1,15 +1,18 @@
 """Our kernels and ONNX Runtime's own, layer by layer and model by model, by turns in one run.
 
     python -m device_scripts.host.bench [--named] [--threads 1 4] [--isa avx2] [--out FOLDER]
+    python -m device_scripts.host.bench MODEL [--input 3x32x32]
 
 Prints tables and writes them to build/reports/bench, with all of the times as JSON and bar charts.
 The layers are those of GhostNet 1.0x, of the 224x224 GhostShiftAddNet and of ResNet-20, each shape
-once, and four more that have to reach a given speed. The models are both GhostShiftAddNets and the
+once, and four more that have to reach a given speed; or those of MODEL alone. The models are both
+GhostShiftAddNets and the
 GhostNets of their size.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,13 +22,14 @@ import numpy as np
 from tqdm import tqdm
 
 from device_scripts.host.bench import instruction_sets
-from device_scripts.host.bench.layers import NAMED, Layer, all_layers
+from device_scripts.host.bench.layers import NAMED, Layer, all_layers, network_layers
 from device_scripts.host.bench.models import PAIRS, Comparison, compare
 from device_scripts.host.bench.nodes import OPERATORS
 from device_scripts.host.bench.peak import Peak, build_peaks
 from device_scripts.host.bench.peers import Peers
 from device_scripts.host.bench.report import Report, Row, write_report
 from device_scripts.host.bench.timing import ROUNDS, Contestant, Runner, race
+from export.loading.options import add_model, add_spec, open_model
 from runtime.console.commandline import FINE, Parser, leave, positive
 from runtime.core.errors import ModelError
 from runtime.core.library import find
@@ -78,8 +82,18 @@ def _cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def _layers(options: argparse.Namespace) -> list[Layer]:
+    """The layers to measure: of the network that was named, else those of the tables."""
+    if options.model is not None:
+        opened = open_model(options)
+        return list(dict.fromkeys(network_layers(opened.network, opened.spec.input_size)))
+    return list(NAMED.values()) if options.named else all_layers()
+
+
 def _parser() -> Parser:
     parser = Parser(prog="python -m device_scripts.host.bench", description=__doc__.splitlines()[0])
+    add_model(parser, optional=True)
+    add_spec(parser)
     parser.add_argument("--named", action="store_true", help="of the layers only A to D")
     parser.add_argument("--only", choices=("layers", "models"), help="default: both")
     parser.add_argument(
@@ -109,11 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if found is None:
         raise ModelError("no operator library; build it with `make plugins`")
     library = Path(found)
-    layers = list(NAMED.values()) if options.named else all_layers()
+    layers = _layers(options)
     rows, comparisons = [], []
     if options.only != "models":
         rows = measure_layers(layers, library, options.threads, options.rounds)
-    if options.only != "layers":
+    if options.only != "layers" and options.model is None:
         peers = Peers(options.peers)
         models = options.out / "models"
         comparisons = measure_models(models, library, options.threads, options.rounds, peers)

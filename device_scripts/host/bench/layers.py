@@ -80,7 +80,11 @@ def resnet20() -> list[Layer]:
 def model_layers(name: str) -> list[Layer]:
     """The convolutions of a registered model in their order, repetitions included."""
     spec = find_model(name)
-    model = spec.build().eval()
+    return network_layers(spec.build().eval(), spec.input_size)
+
+
+def network_layers(model: nn.Module, input_size: tuple[int, int, int]) -> list[Layer]:
+    """The convolutions of a network in eval mode in their order, repetitions included."""
     found: list[Layer] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], _out: Tensor) -> None:
@@ -98,7 +102,7 @@ def model_layers(name: str) -> list[Layer]:
         if isinstance(module, (nn.Conv2d, ShiftConv2d, AdderConv2d)):
             module.register_forward_hook(note)
     with torch.no_grad():
-        model(torch.zeros(1, *spec.input_size))
+        model(torch.zeros(1, *input_size))
     return found
 
 

@@ -13,8 +13,8 @@ from calibration import table as calibration_table
 from calibration.model_file import ModelFile
 from device_scripts.host import boards
 from device_scripts.host.bundle import archive, contents, reference
-from export.models import MODELS
-from runtime.console.commandline import BAD_INPUT, FINE, Parser, complain, leave, show
+from export.loading.options import add_model, find_source
+from runtime.console.commandline import FINE, Parser, leave, show
 from runtime.core.errors import ModelError
 from runtime.core.places import ROOT
 
@@ -25,10 +25,8 @@ _BUILD = _REPOSITORY / "build"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code. Raises ShiftAddError."""
     options = _parser().parse_args(arguments)
-    if options.model not in MODELS:
-        complain(f"unknown model {options.model!r}; known models: {', '.join(MODELS)}")
-        return BAD_INPUT
-    name: str = options.model
+    source = find_source(options)
+    name = source.name
     board = boards.find(options.board)
     built = options.library or _BUILD / "plugins" / board.name / contents.LIBRARY
     packed = {
@@ -44,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in (int8_path, int8_path.with_suffix(".cache")):
             packed[f"models/{path.name}"] = contents.read(path, _CALIBRATE.format(name))
     packed[f"reference/{name}.npz"] = reference.make(
-        float_path, float_file.metadata, int8_path, options.checkpoint, options.host_library
+        source, float_path, float_file.metadata, int8_path, options.checkpoint, options.host_library
     )
     out = options.out / f"{name}-{board.name}.tar.gz"
     archive.write(out, name, contents.version(_REPOSITORY), packed)
@@ -63,7 +61,7 @@ def _parser() -> Parser:
         description="Writes the archive that takes a model to a Jetson Nano: runtime, operator "
         "library, plugin sources, models, device scripts, and a reference to check them with.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a model's name: " + ", ".join(MODELS))
+    add_model(parser)
     parser.add_argument(
         "--models", type=Path, default=_BUILD / "models", metavar="DIR",
         help="the folder with MODEL.onnx, and MODEL.int8.onnx if there is one (default: "

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 import runtime
 from calibration.comparison.inputs import random_inputs, real_inputs
 from device_scripts.host.bundle.archive import BundleError
-from export.checkpoint import load_model
+from export.checkpoint import load_network
+from export.loading.resolve import Source
+from export.onnx_export.metadata import fixed_point_of
+from export.recognition import swap_layers
 from export.validation.reference import Reference as Network
 from runtime.core import reference
 from runtime.core.metadata import Metadata
+from runtime.core.onnx_header import read_metadata
 from runtime.core.reference import Reference
 
 _PHOTOGRAPHS, _RANDOM = 4, 2
@@ -23,6 +28,7 @@ _SEED = 0
 
 
 def make(
+    source: Source,
     float_path: Path,
     metadata: Metadata,
     int8_path: Path | None,
@@ -32,17 +38,13 @@ def make(
     """The reference's file for the float model with this metadata, and for the integer one.
 
     Args:
-        checkpoint: the weights that the model was exported from; None for the shipped ones.
+        source: of the network that the model was exported from.
+        checkpoint: of the weights that the model was exported from; None for the shipped ones.
         host_library: this machine's operator library; searched for when None.
 
     Raises ShiftAddError.
     """
-    network, sha256 = load_model(metadata.model, checkpoint)
-    if sha256 != metadata.checkpoint_sha256:
-        raise BundleError(
-            f"{float_path}: was exported from other weights than PyTorch has here: export it "
-            "again, or name the weights with --checkpoint"
-        )
+    network = _network(source, float_path, metadata, checkpoint)
     # With one thread the sums are taken in the same order, however many cores there are.
     torch.set_num_threads(1)
     images = np.concatenate(
@@ -65,7 +67,7 @@ def make(
     return reference.to_bytes(
         Reference(
             model=metadata.model,
-            checkpoint_sha256=sha256,
+            checkpoint_sha256=metadata.checkpoint_sha256,
             names=np.array(names),
             images=images,
             logits=logits,
@@ -73,3 +75,16 @@ def make(
             int8_logits=int8_logits,
         )
     )
+
+
+def _network(
+    source: Source, float_path: Path, metadata: Metadata, checkpoint: Path | None
+) -> nn.Module:
+    """The network that the file is of, with the authors' layers replaced as they were there."""
+    network, sha256 = load_network(source, checkpoint)
+    if sha256 != metadata.checkpoint_sha256:
+        raise BundleError(
+            f"{float_path}: was exported from other weights than PyTorch has here: export it "
+            "again, or name the weights with --checkpoint"
+        )
+    return swap_layers(network, fixed_point_of(read_metadata(str(float_path))))[0]

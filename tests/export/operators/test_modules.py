@@ -366,7 +366,8 @@ def test_arguments_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [({"mode": "x"}, "mode"), ({"bits": 1}, "bits"), ({"bits": 7}, "bits"),
-     ({"min_exponent": 1}, "min_exponent"), ({"min_exponent": -31}, "min_exponent"),
+     ({"min_exponent": 1}, "min_exponent"), ({"min_exponent": -127}, "min_exponent"),
+     ({"max_exponent": -1}, "max_exponent"),
      ({"span": 0}, "span"), ({"span": 7, "mode": "ps"}, "span")],
 )  # fmt: skip
 def test_shift_ranges_that_do_not_exist_are_refused(arguments: dict[str, Any], words: str) -> None:

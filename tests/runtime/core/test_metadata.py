@@ -68,7 +68,7 @@ def test_a_newer_contract_is_refused_with_both_versions_even_if_entries_are_gone
         ("contract_version", "0", "version from 1"),
         ("target", "orin", "jetson-nano, portable, standard"),
         ("input_size", "[3, 32", "not JSON"),
-        ("input_size", "[1, 32, 32]", "[3, height, width]"),
+        ("input_size", "[4, 32, 32]", "[3, height, width]"),
         ("input_size", "[3, 32]", "[3, height, width]"),
         ("input_size", "[3, 32, 0]", "positive integers"),
         ("input_size", "[3, 32.5, 32]", "positive integers"),
@@ -94,6 +94,14 @@ def test_entries_that_do_not_fit_each_other() -> None:
     assert "23" in message
     assert "20x24" in message
     assert "empty" in refusal(metadata(labels="[]"))
+
+
+def test_a_grey_model_has_one_mean_and_one_deviation() -> None:
+    grey = {"input_size": "[1, 20, 24]", "mean": "[0.4]", "std": "[0.2]"}
+    parsed = parse(metadata(**grey))
+    assert (parsed.input_size, parsed.mean, parsed.std) == ((1, 20, 24), (0.4,), (0.2,))
+    assert "shiftadd.mean" in refusal(metadata(**{**grey, "mean": "[0.4, 0.5, 0.6]"}))
+    assert "shiftadd.std" in refusal(metadata(std="[0.2]"))
 
 
 def test_the_header_is_what_onnx_reads(tmp_path: Path, rng: np.random.Generator) -> None:

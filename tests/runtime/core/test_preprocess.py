@@ -178,3 +178,15 @@ def test_floating_point_pixels_are_refused(tmp_path: Path, rng: np.random.Genera
     Image.fromarray(rng.random((4, 4)).astype(np.float32)).save(tmp_path / "depth.tif")
     with pytest.raises(DataError, match=r"depth\.tif.*floating-point"):
         open_image(str(tmp_path / "depth.tif"), "depth.tif")
+
+
+def test_a_grey_model_is_given_the_luma(rng: np.random.Generator) -> None:
+    """ITU-R 601's weights, which Pillow rounds to whole levels."""
+    image = photo(rng, 40, 36)
+    grey = parse(metadata(input_size="[1, 36, 36]", resize="36", mean="[0.4]", std="[0.2]"))
+    result = preprocess(image, grey)
+    luma = np.asarray(image, float) @ (0.299, 0.587, 0.114)
+    expected = (luma[:, 2:38] / 255 - 0.4) / 0.2
+    assert result.dtype == np.float32
+    assert result.shape == (1, 36, 36)
+    assert np.abs(result[0] - expected).max() < 1.01 / 255 / 0.2
