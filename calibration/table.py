@@ -27,10 +27,10 @@ class Table:
 
     Attributes:
         model: its name, from the metadata.
-        model_sha256: of the float ONNX file.
+        model_sha256: the SHA-256 of the float ONNX file.
         method: how the ranges were chosen.
         samples: images that were run.
-        data_sha256: of their names and pixels, in order.
+        data_sha256: the SHA-256 of their names and pixels, in order.
         ranges: by tensor; the graph's input is one of them.
         means: by tensor, the mean of each channel over all samples and positions, float64; only
             tensors with a channel axis have them.

@@ -24,7 +24,7 @@ def quantize_adder(weight: Array, scale: Array, bias: Array, grid: Grid) -> tupl
     Args:
         weight: float32 [M, Cg, kH, kW].
         scale, bias: float32 [M], of act(scale * sum + bias).
-        grid: of the adder's input.
+        grid: the grid of the adder's input.
     """
     clamped = np.clip(weight.astype(np.float64), grid.low, grid.high)
     excess = np.abs(clamped - weight).reshape(len(weight), -1).sum(1)

@@ -110,14 +110,14 @@ class Operator:
         return {entry.name: entry for entry in self.attributes}[name]
 
 
-_CONVOLUTION = (
+_WINDOW = (
     Attribute("kernel_shape", "ints", 2, 1),
     Attribute("strides", "ints", 2, 1),
     Attribute("pads", "ints", 4, 0),
     Attribute("dilations", "ints", 2, 1),
     Attribute("group", "int", least=1),
-    Attribute("activation", "string", choices=tuple(ACTIVATIONS)),
 )
+_ACTIVATION = Attribute("activation", "string", choices=tuple(ACTIVATIONS))
 _LAYOUT = Attribute("layout", "string", choices=LAYOUTS, absent="NCHW")
 
 
@@ -144,16 +144,18 @@ _OPERATORS = (
         "ShiftConv",
         _float_inputs("int32", 2),
         "float32",
-        (*_CONVOLUTION, Attribute("weight_bits", "int", choices=("4", "8"))),
+        (*_WINDOW, Attribute("weight_bits", "int", choices=("4", "8")), _ACTIVATION),
     ),
-    Operator("AdderConv", _float_inputs("float32", 4), "float32", _CONVOLUTION),
+    Operator("AdderConv", _float_inputs("float32", 4), "float32", (*_WINDOW, _ACTIVATION)),
     Operator(
         "QLinearShiftConv",
         _integer_inputs("int32", 2),
         "uint8",
-        (*_CONVOLUTION, Attribute("weight_bits", "int", choices=("4",)), _LAYOUT),
+        (*_WINDOW, Attribute("weight_bits", "int", choices=("4",)), _ACTIVATION, _LAYOUT),
     ),
-    Operator("QLinearAdderConv", _integer_inputs("uint8", 4), "uint8", (*_CONVOLUTION, _LAYOUT)),
+    Operator(
+        "QLinearAdderConv", _integer_inputs("uint8", 4), "uint8", (*_WINDOW, _ACTIVATION, _LAYOUT)
+    ),
     Operator(
         "QLinearAdd",
         (

@@ -18,6 +18,7 @@ from tests.support.fixtures import (  # noqa: F401 - fixtures of all tests
 )
 from tests.support.models import bundles
 from tests.support.shared import made_once
+from tests.support.speed import LONG_FILES, SLOW_FILES, SLOW_FIXTURES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -26,27 +27,8 @@ settings.register_profile("thorough", parent=settings.get_profile("ci"), max_exa
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-# These take longest, so that with several workers they start first, the longest of them at the
-# beginning: `make test ARGS=--durations=60` shows where time goes.
-_LONG_FILES = (
-    "plugins/test_cpp_programs.py",
-    "fuzz/test_fuzz.py",
-    "plugins/test_aarch64.py",
-    "plugins/test_old_runtime.py",
-    "runtime/test_threads.py",
-    "plugins/test_cuda_kernels.py",
-    "device_scripts/test_bundle.py",
-    "device_scripts/test_gpu_occupancy.py",
-    "plugins/test_contract.py",
-    "plugins/test_integer.py",
-    "device_scripts/test_bundle_arm64.py",
-    "device_scripts/test_scripts.py",
-    "device_scripts/test_deploy.py",
-    "runtime/test_python36.py",
-    "runtime/test_soak.py",
-    "runtime/test_infer.py",
-    "runtime/test_video.py",
-)
+# How many fast tests each collected file has, by its name below tests/.
+FAST_TESTS = pytest.StashKey[dict[str, int]]()
 
 
 def worker_of(config: pytest.Config) -> str:
@@ -67,13 +49,23 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` leaves any out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long files first, where there are workers that a short one at the end keeps together."""
-    if worker_of(config) == "master":
-        return
-    tests = Path(__file__).parent
-    ranks = {str(tests / name): rank for rank, name in enumerate(_LONG_FILES)}
-    items.sort(key=lambda item: ranks.get(str(item.path), len(ranks)))
+    """Marks what is slow, and counts what is not; with workers, long files come first."""
+    counts = config.stash.setdefault(FAST_TESTS, {})
+    for item in items:
+        name = _name(item)
+        if name in SLOW_FILES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+        counts[name] = counts.get(name, 0) + (item.get_closest_marker("slow") is None)
+    if worker_of(config) != "master":
+        ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
+        items.sort(key=lambda item: ranks.get(_name(item), len(ranks)))
+
+
+def _name(item: pytest.Item) -> str:
+    """The name of a test's file below tests/."""
+    return item.path.relative_to(Path(__file__).parent).as_posix()
 
 
 @pytest.hookimpl(wrapper=True)

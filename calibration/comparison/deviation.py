@@ -17,10 +17,10 @@ class Tolerances:
     """What a precision is allowed.
 
     Attributes:
-        layer: of a layer that is given the reference's own inputs, relative to its terms'
-            magnitude: what the operators' contract asks of every implementation.
-        network: relative, of whatever has come through the whole network: logits, and layers on
-            the way.
+        layer: the largest error of a layer that is given the reference's own inputs, relative to
+            its terms' magnitude: what the operators' contract asks of every implementation.
+        network: the largest relative error of what has come through the whole network: logits, and
+            layers on the way.
     """
 
     layer: float

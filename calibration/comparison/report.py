@@ -37,7 +37,7 @@ class Report:
         end_to_end, layers: the figures.
         logits: the picture of the end-to-end comparison.
         method: what the figures of the layers mean, as HTML.
-        pictures: of the layers.
+        pictures: what the figures of the layers look like.
     """
 
     title: str

@@ -42,7 +42,7 @@ class LayerResult:
         rounding: the deviation of the float layer when its input, adder weights and output are
             rounded to the same codes; the isolated figure is compared with it.
         saturated, elements: the number of codes at an end of the range, and of all codes.
-        shape: of the output, channels first, without the batch.
+        shape: the output's, channels first, without the batch.
     """
 
     layer: Layer

@@ -22,8 +22,8 @@ class Layer:
     """A layer of the float model in the integer one.
 
     Attributes:
-        name: of its node in both; for the image's own codes, of the graph's input.
-        operator: of the node in the integer model.
+        name: its node's in both models; for the image's own codes, the graph's input's.
+        operator: the type of its node in the integer model.
         value: what it makes, as the float model calls it.
         quantized: whether it makes codes; a layer that stays in float makes the value itself.
     """

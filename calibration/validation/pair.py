@@ -37,8 +37,8 @@ class Pair:
     for, whatever its nodes take it for.
 
     Attributes:
-        layers: of the integer model, in order.
-        grids: of the codes, by value.
+        layers: those of the integer model, in order.
+        grids: the grid of the codes, by value.
 
     Raises ModelError, in one line, for files that do not belong together, and for whatever keeps
     one from running.

@@ -65,15 +65,22 @@ def logits_cells(result: Result) -> tuple[str, ...]:
 
 def summary(result: Result) -> list[str]:
     """The worst layer by itself and the logits, in a line each, and what is broken, if anything."""
-    worst = result.worst_first[0]
-    isolated = "float" if worst.isolated is None else _decibels(worst.isolated)
     broken = [sentence for sentence in verdicts(result) if sentence.startswith(FAIL)]
     return [
-        f"worst of {len(result.layers)} layers  {isolated} dB (rounding alone "
-        f"{_decibels(worst.rounding)}): {worst.layer.name}",
+        *_worst(result),
         f"logits  {_decibels(result.logits)} dB; same best class for "
         f"{result.same_top1} of {len(result.float_logits)}",
         *broken,
+    ]
+
+
+def _worst(result: Result) -> list[str]:
+    worst = next(iter(result.worst_first), None)
+    if worst is None or worst.isolated is None:
+        return ["no layer computes in integers"]
+    return [
+        f"worst of {len(result.layers)} layers  {_decibels(worst.isolated)} dB (rounding alone "
+        f"{_decibels(worst.rounding)}): {worst.layer.name}"
     ]
 
 

@@ -57,9 +57,9 @@ class Architecture:
 
     Attributes:
         capability: 53 for 5.3.
-        shared: of a multiprocessor.
-        shared_unit: that a block's shared memory is allocated in.
-        shared_reserved: that the system takes of each block's.
+        shared: the shared memory of a multiprocessor.
+        shared_unit: what a block's shared memory is a multiple of.
+        shared_reserved: what the system takes of each block's shared memory.
     """
 
     capability: int

@@ -55,14 +55,58 @@ def _group_norm(
 ) -> Tensor:
     """Group normalisation (arXiv 1803.08494): of instances, whose channels are the groups."""
     column = [1, -1] + [1] * (x.dim() - 2)
-    out = F.instance_norm(x.reshape(x.shape[0], num_groups, -1), eps=eps).reshape(x.shape)
+    out: Tensor = F.instance_norm(x.reshape(x.shape[0], num_groups, -1), eps=eps).reshape(x.shape)
     out = out if weight is None else out * weight.view(column)
     return out if bias is None else out + bias.view(column)
 
 
 def _channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """ShuffleNet's (arXiv 1707.01083): [groups, C/groups] transposed."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    grouped: Tensor = x.unflatten(1, (groups, -1))
+    return grouped.transpose(1, 2).flatten(1, 2)
+
+
+def _conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """As a convolution of images with one row: TensorRT 8.2 has none of fewer axes."""
+    if not isinstance(padding, str):
+        padding = (0, *_one(padding))
+    out: Tensor = F.conv2d(
+        x.unsqueeze(-2),
+        weight.unsqueeze(-2),
+        bias,
+        (1, *_one(stride)),
+        padding,
+        (1, *_one(dilation)),
+        groups,
+    )
+    return out.squeeze(-2)
+
+
+def _one(value: Any) -> tuple[int]:
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *rest: Any,
+    **more: Any,
+) -> Any:
+    """softmax(q k^T / sqrt(d)) v (arXiv 1706.03762), where nothing is masked."""
+    if attn_mask is not None or rest or any(more.values()):
+        return NotImplemented
+    weights = (query @ key.transpose(-2, -1)) * query.shape[-1] ** -0.5
+    return weights.softmax(-1) @ value
 
 
 def _adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Any:
@@ -93,5 +137,7 @@ _TABLE: dict[Any, Callable[..., Any]] = {
     F.batch_norm: _batch_norm,
     F.group_norm: _group_norm,
     F.channel_shuffle: _channel_shuffle,
+    F.conv1d: _conv1d,
+    F.scaled_dot_product_attention: _attention,
     F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
 }

@@ -26,6 +26,7 @@ from export.onnx_export import (
     standard,
     symbolic,
     tensorrt82,
+    tracing,
 )
 from export.recognition import FIXED_POINT, FixedPoint, swap_layers
 from export.spec import SpecLike, input_size_of, settle
@@ -100,7 +101,7 @@ def _write(
 ) -> onnx.ModelProto:
     """The passes in their order; `network` has `layers` put in on the way."""
     modules = dict(network.named_modules()).keys()
-    model = symbolic.trace(network, layers, size)
+    model = tracing.trace(network, layers, size)
     model.ir_version = IR_VERSION
     model = naming.name_layers(cleanup.clean_up(model), modules)
     model = constants.evaluate(naming.name_outputs(model))

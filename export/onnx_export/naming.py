@@ -38,6 +38,11 @@ def _used_again(path: str, modules: Collection[str]) -> str:
     return ".".join(re.sub(r"_\d+$", "", part) for part in path.split("."))
 
 
+def has_weights(node: onnx.NodeProto) -> bool:
+    """Whether the node is of an operator with weights, which `name_layers` names."""
+    return node.op_type in _WEIGHTS
+
+
 def name_layers(model: onnx.ModelProto, modules: Collection[str]) -> onnx.ModelProto:
     """The model with the nodes that have weights named as their module ("blocks.0.expand.0").
 

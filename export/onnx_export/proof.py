@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ExportError
-from export.onnx_export import functions, refusals, unfuse
+from export.onnx_export import functions, layers, refusals, unfuse
 from export.onnx_export.graph import is_custom
+from export.operators.exact import float64_copy
 from runtime.core import library as operator_library
 from runtime.core.errors import reason
 
@@ -165,9 +166,6 @@ def _refuse_unless_exact(
 ) -> None:
     """Compares with the float64 run before it refuses: PyTorch's float32 is no reference where it
     is far from that itself."""
-    # Here, as validation reads files, which needs more than an export does.
-    from export.validation.reference import float64_copy
-
     network = refusals.copy_of(module)
     again = _outputs(network, run.images, run.name)[index]
     if _distance(again, run.outputs[index]) > TOLERANCE:
@@ -183,23 +181,19 @@ def _refuse_unless_exact(
     if error > allowed:
         raise ExportError(
             f"the file would give other outputs than the network: {error:.1e} of their norm apart "
-            f"for {run.name}; {_first_difference(model, network, run.images)}"
+            f"for {run.name}; {_place(model, network, run.images)}"
         )
 
 
-def _first_difference(model: onnx.ModelProto, network: nn.Module, images: Array) -> str:
-    from export.validation.exported import layer_nodes, with_layer_outputs
-    from export.validation.reference import Reference
-
-    layers = layer_nodes(model.graph)
-    session = _session(onnx.load_from_string(with_layer_outputs(model, layers)))
+def _place(model: onnx.ModelProto, network: nn.Module, images: Array) -> str:
+    nodes = layers.layer_nodes(model)
+    session = _session(layers.with_outputs(model, nodes))
     names = [output.name for output in session.get_outputs()]
     values = dict(zip(names, _run(session, images), strict=True))
-    reference = Reference(network, images.shape[1:])
-    chains = [chain for chain in map(reference.chain, layers) if chain is not None]
-    expected, _ = reference.outputs(images, chains)
-    for chain in chains:
-        name = chain.node.name
-        if name in expected and _distance(values[chain.node.y], expected[name]) > TOLERANCE:
-            return f"the first layer that differs is {name}"
+    given = {node.name: values[node.output[0]] for node in nodes}
+    calls = layers.calls(network, images)
+    for node in nodes:
+        expected = layers.candidates(node, calls)
+        if expected and min(_distance(given[node.name], value) for value in expected) > TOLERANCE:
+            return f"the first layer that differs is {node.name}"
     return "no layer with weights differs, so it is in what lies between or behind them"

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.onnx.errors import SymbolicValueError, UnsupportedOperatorError
 
 from export.errors import ExportError
@@ -36,8 +37,10 @@ def copy_of(module: nn.Module) -> nn.Module:
     Raises ExportError for a network that cannot be copied, that stays in training mode, or whose
     layers of the contract do something else than the contract's operators.
     """
+    module = _unwrapped(module)
     try:
         network = copy.deepcopy(module, _copies_of_results(module)).cpu().float().eval()
+        _keep_computed_weights(network)
     # A network is anybody's code.
     except Exception as error:
         raise ExportError(
@@ -53,6 +56,23 @@ def copy_of(module: nn.Module) -> nn.Module:
         if isinstance(layer, ConvLayer):
             _check_layer(path, layer)
     return network
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The network that torch.compile or a data-parallel wrapper holds."""
+    inner = getattr(module, "_orig_mod", None)
+    if inner is None and isinstance(module, nn.DataParallel):
+        inner = module.module
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else module
+
+
+def _keep_computed_weights(network: nn.Module) -> None:
+    """Weights that a parametrization computes become weights: they are constants of the file."""
+    for layer in list(network.modules()):
+        if parametrize.is_parametrized(layer):
+            parametrizations: Any = layer.parametrizations
+            for name in list(parametrizations):
+                parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
 
 
 def _copies_of_results(module: nn.Module) -> dict[int, Any]:

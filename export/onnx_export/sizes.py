@@ -47,21 +47,24 @@ def settle(graph: Any, other: Any) -> None:
     nodes, twins = list(graph.nodes()), list(other.nodes())
     if [node.kind() for node in nodes] != [node.kind() for node in twins]:
         raise ExportError(_other_steps(nodes, twins))
+    replaced: list[tuple[Node, Node]] = []
     for node, twin in zip(nodes, twins, strict=True):
-        step = _Step(graph, node, twin)
+        step = _Step(graph, node, twin, replaced)
         kind = node.kind()
         if kind in ("aten::size", "aten::numel"):
             step.settle_size()
         elif kind in _RESHAPES:
             step.settle_reshape()
-        elif kind == "aten::expand":
+        elif kind in ("aten::expand", "aten::expand_as"):
             step.settle_expand()
         elif kind in _SPLITS:
             step.settle_split()
     for node, twin in zip(nodes, twins, strict=True):
         if node.kind() == "prim::Constant" and node.hasAttribute("value"):
-            _Step(graph, node, twin).settle_constant()
+            _Step(graph, node, twin, replaced).settle_constant()
         _forget_batch(node, twin)
+    for node, made in replaced:
+        made.output().setType(node.output().type())
     # The exporter removes nodes next, and nothing may point at one of them then.
     graph.setInsertPoint(graph.return_node())
 
@@ -101,11 +104,12 @@ def _integer(value: Value) -> int | None:
 
 @dataclass(frozen=True)
 class _Step:
-    """One operation in both traces."""
+    """One operation in both traces; `replaced` collects nodes and what stands for them."""
 
     graph: Any
     node: Node
     twin: Node
+    replaced: list[tuple[Node, Node]]
 
     def settle_size(self) -> None:
         shapes = self._input_shapes()
@@ -142,7 +146,8 @@ class _Step:
         kept = _kept(before, shapes)
         if all(a == b or same for a, b, same in zip(*shapes, kept, strict=True)):
             shape = [-1 if same else a for a, same in zip(shapes[0], kept, strict=True)]
-            self.node.replaceInput(1, self._constant(shape))
+            values = [next(self.node.inputs()), self._constant(shape), self._constant(False)]
+            self._replace_by("aten::expand", values)
 
     def settle_split(self) -> None:
         """As a split by numbers, along any axis but the batch's."""
@@ -234,8 +239,8 @@ class _Step:
         made = self.graph.create(kind, values)
         made.insertBefore(self.node)
         made.copyMetadata(self.node)
-        _forget_batch(self.node, self.twin)
         made.output().setType(self.node.output().type())
+        self.replaced.append((self.node, made))
         self._replace(made.output())
 
     def _replace(self, value: Value) -> None:

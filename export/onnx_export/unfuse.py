@@ -28,8 +28,12 @@ def _standard_nodes(editor: Editor, activation: str, x: str, y: str) -> list[onn
     if activation == "relu":
         return [helper.make_node("Relu", [x], [y])]
     if activation == "relu6":
-        bounds = [editor.add_constant(f"{y}/bound", np.float32(value)) for value in (0, 6)]
+        bounds = [
+            editor.add_constant(f"{y}/bound", np.array(value, np.float32)) for value in (0, 6)
+        ]
         return [helper.make_node("Clip", [x, *bounds], [y])]
+    if activation != "hardswish":
+        raise ValueError(f"no standard nodes are known for the activation {activation}")
     gate = f"{y}/gate"
     return [
         helper.make_node("HardSigmoid", [x], [gate], alpha=1 / 6, beta=0.5),

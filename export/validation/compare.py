@@ -26,7 +26,7 @@ class LayerResult:
     """One layer over all inputs of one kind.
 
     Attributes:
-        shape: of the output, without the batch.
+        shape: the output's, without the batch.
         isolated: the deviation from PyTorch's layer in float64 that is given the tensor that the
             file's layer read. They are compared before the activation, which would hide what it
             cuts off.

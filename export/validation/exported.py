@@ -71,8 +71,8 @@ class ExportedModel:
             _check_contract(model)
             self.backend = make_backend(self.metadata, library)
             self._as_it_is = self.backend.load(content)
-            self.layers = layer_nodes(model.graph)
-            self._instrumented = self.backend.load(with_layer_outputs(model, self.layers))
+            self.layers = _layer_nodes(model.graph)
+            self._instrumented = self.backend.load(_with_layer_outputs(model, self.layers))
         except DecodeError as error:
             raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
         except ModelError as error:
@@ -113,8 +113,7 @@ def _check_contract(model: onnx.ModelProto) -> None:
             )
 
 
-def layer_nodes(graph: onnx.GraphProto) -> list[LayerNode]:
-    """The graph's nodes with weights, in their order."""
+def _layer_nodes(graph: onnx.GraphProto) -> list[LayerNode]:
     normalised = {n.input[0] for n in graph.node if n.op_type == "BatchNormalization"}
     return [
         LayerNode(
@@ -135,7 +134,7 @@ def _activation(node: onnx.NodeProto) -> str:
     return str(attribute(node, "activation", "none"))
 
 
-def with_layer_outputs(model: onnx.ModelProto, layers: list[LayerNode]) -> bytes:
+def _with_layer_outputs(model: onnx.ModelProto, layers: list[LayerNode]) -> bytes:
     """A copy of the model that also returns the layers' tensors.
 
     A node with an activation gets a twin without one, so that what a ReLU cuts off is compared as

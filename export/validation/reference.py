@@ -8,7 +8,6 @@ for networks that do not keep their layers in a Sequential.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from export.operator_table import ACTIVATIONS
 from export.operators import AdderConv2d, ShiftConv2d, adder_conv2d
+from export.operators.exact import float64_copy
 from export.operators.geometry import Window, four_pads
 from export.validation.exported import LayerNode
 from runtime.core.errors import ModelError
@@ -147,20 +147,6 @@ class Reference:
 
 
 Outputs = dict[str, Array]
-
-
-def float64_copy(network: nn.Module) -> nn.Module:
-    """The network in float64 with the weights that it has in float32.
-
-    Shift weights are rounded first: near a boundary of the rounding the logarithm in float64 could
-    fall on the other side, which would make it another network.
-    """
-    exact = copy.deepcopy(network).eval()
-    for module in exact.modules():
-        if isinstance(module, ShiftConv2d) and module.mode == "q":
-            with torch.no_grad():
-                module.weight.copy_(module.effective_weight())
-    return exact.double()
 
 
 def _hooked(

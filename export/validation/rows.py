@@ -116,17 +116,25 @@ def logits_cells(result: InputResult) -> tuple[str, ...]:
 def summary(results: Sequence[InputResult]) -> list[str]:
     """The worst layer by itself and the logits, in a line each, and what is broken, if anything."""
     layers, allowed = summarise(results), tolerances(results)
-    worst = max(layers, key=lambda layer: layer.isolated)
     logits = max(result.logits.exact.relative for result in results)
     same = sum(result.logits.same_top1 for result in results)
     count = sum(result.logits.count for result in results)
     broken = [sentence for sentence in verdicts(results) if sentence.startswith(FAIL)]
     return [
-        f"worst of {len(layers)} layers  {number(worst.isolated)} of its terms "
-        f"(<= {allowed.layer:.0e}): {worst.name}",
+        *_worst(layers, allowed),
         f"logits  {number(logits)} of their norm (<= {allowed.network:.0e}); "
         f"same best class for {same} of {count}",
         *broken,
+    ]
+
+
+def _worst(layers: Sequence[LayerSummary], allowed: Tolerances) -> list[str]:
+    if not layers:
+        return []
+    worst = max(layers, key=lambda layer: layer.isolated)
+    return [
+        f"worst of {len(layers)} layers  {number(worst.isolated)} of its terms "
+        f"(<= {allowed.layer:.0e}): {worst.name}"
     ]
 
 

@@ -14,11 +14,10 @@ MODEL = "ghostshiftaddnet"
 
 
 def run(
-    model: Path, folder: Path, library: Path, *options: str
+    model: Path, folder: Path, library: Path, network: str = MODEL
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "device_scripts.host.demo", MODEL, f"--model-file={model}"]
     return subprocess.run(
-        [*command, *options],
+        [sys.executable, "-m", "device_scripts.host.demo", network, f"--model-file={model}"],
         cwd=folder, capture_output=True, text=True, timeout=600,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "SHIFTADD_ORT_LIBRARY": str(library)},
     )  # fmt: skip
@@ -54,3 +53,9 @@ def test_a_model_that_is_missing_is_one_line(operator_library: Path, tmp_path: P
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: ")
     assert "none.onnx: no such file" in error
+
+
+def test_an_unknown_model_ends_it(operator_library: Path, tmp_path: Path) -> None:
+    done = run(tmp_path / "none.onnx", tmp_path, operator_library, "unknown")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("error: unknown model 'unknown'")

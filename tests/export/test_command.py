@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from export import __main__ as command
 from export.checkpoint import CheckpointError, load_model
 from export.models import MODELS
+from export.onnx_export import proof
 from runtime.console.commandline import leave
 from tests.support.models.exported import TinyNet, make_spec, randomise
 from tests.support.models.runtime import REPOSITORY
@@ -143,6 +144,30 @@ def test_the_file_is_readable_like_any_other(
     written = tmp_path / f"{MODEL}.standard.onnx"
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "plain", written)]
     assert modes[0] == modes[1]
+
+
+def test_no_check_leaves_the_comparison_out_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("the network was run")
+
+    monkeypatch.setattr(proof, "observe", never)
+    code, _, _ = run(MODEL, "--no-check", "--out", tmp_path, capsys=capsys)
+    assert code == 0
+    entries = {e.key: e.value for e in onnx.load(tmp_path / f"{MODEL}.onnx").metadata_props}
+    assert "not compared" in entries["shiftadd.unchecked"]
+
+
+def test_a_network_that_the_file_would_not_be_is_one_line_and_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "TOLERANCE", 1e-12)
+    monkeypatch.setattr(proof, "_OWN_ERROR", 0.0)
+    error = refused(MODEL, "--out", tmp_path, capsys=capsys)
+    assert "other outputs than the network" in error
+    assert "the first layer that differs is" in error
+    assert not list(tmp_path.iterdir())
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:

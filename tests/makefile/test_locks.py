@@ -66,7 +66,7 @@ def test_a_lock_is_held_and_given_back(tmp_path: Path, capsys: pytest.CaptureFix
         order.append("first")
     other.join(30)
     assert order == ["first", "second"]
-    assert capsys.readouterr().out == f"a: {_WAITING}\n"
+    assert capsys.readouterr().out == f"{_WAITING} (a)\n"
 
 
 def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_an_unknown_model_is_refused_before_anything_is_compiled(
         (["export", "NAME=../x"], "NAME=../x: '../x' is no name for a file"),
         (["export", "MODEL=-m"], "MODEL=-m: '-m' is no name for a file"),
         (["validate", "INT8=1", "BACKEND=tensorrt"], "validate: INT8=1 compares in ONNX Runtime"),
+        (["validate", "BACKEND=x"], "validate: BACKEND is one of onnxruntime, tensorrt; got x"),
         (["bench", "PYTHON=/no/python"], "bench: no /no/python: install Python 3.10 or newer"),
         (["engine", "ENGINE_PYTHON=/no/python"], "/no/python: no such Python"),
         (["plugins", "TARGET="], ""),
@@ -252,6 +253,17 @@ def test_two_files_are_compared_without_a_network(checkout: Checkout) -> None:
         ["--model-file=a.onnx", "--reference=b.onnx"]
     ]
     assert export_count(checkout) == 0
+
+
+def test_the_demo_knows_the_network(checkout: Checkout) -> None:
+    given = ("MODEL=f.py:net", "NAME=mine", "MODEL_ARGS=a=1", "CHECKPOINT=w.pt", "INPUT=3x8x8")
+    assert checkout.make("demo", *given).returncode == 0
+    ((model, *options),) = checkout.runs_of("-m", "device_scripts.host.demo")
+    assert model == "f.py:net"
+    assert set(options) == {
+        "--model-file=build/models/mine.onnx", "--name=mine", "--model-args=a=1",
+        "--checkpoint=w.pt",
+    }  # fmt: skip
 
 
 def test_a_network_is_measured_where_one_is_named(checkout: Checkout) -> None:

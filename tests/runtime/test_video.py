@@ -21,6 +21,7 @@ import pytest
 from runtime.video.camera import Settings, gstreamer_pipeline
 from tests.support.commands import (
     PYTHONS,
+    THIS_PYTHON,
     assert_refused,
     command,
     environment,
@@ -40,7 +41,7 @@ class Machine:
 
     def __init__(self, name: str) -> None:
         self.python = interpreter(name)
-        here = name == PYTHONS[0]
+        here = name == THIS_PYTHON
         self.opencv = str(Path(cv2.__file__).parents[1] if here else opencv36.folder())
 
     def run(self, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:

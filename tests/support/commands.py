@@ -17,12 +17,13 @@ from tests.support.toolchains.python36 import find_python36, venv36
 # Python writes these into a checkout while it is copied.
 WRITTEN_MEANWHILE = shutil.ignore_patterns("__pycache__")
 
-PYTHONS = ("this Python", "Python 3.6")
+THIS_PYTHON = "this Python"
+PYTHONS = (THIS_PYTHON, pytest.param("Python 3.6", marks=pytest.mark.slow))
 
 
 def interpreter(name: str) -> Path:
-    """The executable of one of PYTHONS; skips the test where no Python 3.6 is installed."""
-    if name == "this Python":
+    """The executable of one of PYTHONS, by name; skips the test where that is missing."""
+    if name == THIS_PYTHON:
         return Path(sys.executable)
     if find_python36() is None:
         pytest.skip("no Python 3.6 is installed: the Jetson Nano's version is not checked here")

@@ -17,7 +17,7 @@ class Layer:
     """One convolution's shape, for a batch of one; padding keeps the extent where the stride is 1.
 
     Attributes:
-        height, width: of the input.
+        height, width: the input's extent.
         kernel: height and width of the window.
     """
 

@@ -35,7 +35,7 @@ class Peak:
         self._steps = max(1000, round(ROUND_SECONDS / self.seconds() / terms * self._steps))
 
     def seconds(self) -> float:
-        """Of one term."""
+        """The seconds of one term."""
         start = time.perf_counter()
         terms: float = self._function(self._steps)
         return (time.perf_counter() - start) / terms

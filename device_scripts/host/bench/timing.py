@@ -23,7 +23,7 @@ class Contestant(Protocol):
     """What takes part in a race."""
 
     def seconds(self) -> float:
-        """Of one run, the mean of a turn."""
+        """The seconds of one run, as the mean of a turn."""
 
 
 class Runner:
@@ -57,7 +57,7 @@ class Runner:
         self.repeats = max(1, round(ROUND_SECONDS / min(self.seconds() for _ in range(3))))
 
     def seconds(self) -> float:
-        """Of one run, the mean of a turn."""
+        """The seconds of one run, as the mean of a turn."""
         start = time.perf_counter()
         for _ in range(self.repeats):
             self._session.run_with_iobinding(self._binding)

@@ -33,7 +33,7 @@ def _acquire(path: str, name: str) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("{}: waiting for another make in this checkout".format(name), flush=True)
+            print("waiting for another make in this checkout ({})".format(name), flush=True)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         # `make clean` may have removed the file meanwhile: then somebody else can lock a new one.
         if _is_at(descriptor, path):

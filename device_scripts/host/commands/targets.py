@@ -55,8 +55,12 @@ _TRAINING = {
     "MALLOC_TOP_PAD_": "268435456",
     "GOMP_SPINCOUNT": "20000",
 }
+_BACKENDS = ("onnxruntime", "tensorrt")
 _BOARD = "jetson-nano"
 _FAST_TESTS = "not slow"
+# A worker for each processor that make may use, where ARGS says nothing else. A file's tests stay
+# together, for their fixtures; tests/support/speed.py says which files start first.
+_WORKERS = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def _need(variables: Variables, *names: str) -> None:
@@ -141,6 +145,12 @@ def _validate(variables: Variables) -> None:
             raise RefusedError("validate: INT8=1 compares in ONNX Runtime; leave BACKEND out")
         _validate_int8(variables)
         return
+    if variables["BACKEND"] not in _BACKENDS:
+        raise RefusedError(
+            "validate: BACKEND is one of {}; got {}".format(
+                ", ".join(_BACKENDS), variables["BACKEND"]
+            )
+        )
     set_up()
     if variables["BACKEND"] == "tensorrt":
         gpu.need_tensorrt("validate BACKEND=tensorrt", PY)
@@ -371,13 +381,13 @@ def _bench_gpu(variables: Variables) -> None:
 def _test(variables: Variables) -> None:
     set_up_nvidia()
     build_operator_library()
-    become(module("pytest", *variables.words("ARGS")), **cross_compiler())
+    become(module("pytest", *_WORKERS, *variables.words("ARGS")), **cross_compiler())
 
 
 def _test_fast(variables: Variables) -> None:
     set_up()
     build_operator_library()
-    become(module("pytest", "-m", _FAST_TESTS, *variables.words("ARGS")))
+    become(module("pytest", *_WORKERS, "-m", _FAST_TESTS, *variables.words("ARGS")))
 
 
 def _fuzz(variables: Variables) -> None:

@@ -6,6 +6,7 @@ classify a photograph. Exit codes: 0 fine; 1 a comparison failed; 2 bad usage or
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import sys
@@ -17,12 +18,17 @@ import calibration.validation.__main__
 import export.validation.__main__
 from calibration.comparison.inputs import sample_patches, sample_photographs
 from device_scripts.host.demo.photograph import side_by_side
-from runtime.console.commandline import FINE, SOME_FAILED, Parser, leave, show
+from runtime.console.commandline import BAD_INPUT, FINE, SOME_FAILED, Parser, leave, show
 
 _FOLDER = Path("build") / "demo"
 _REPORTS = Path("build") / "reports"
 _PATCHES = 64
 _PHOTOGRAPH = "chelsea.png"
+_OF_NETWORK = {
+    "checkpoint": "the weights that it was exported from",
+    "name": "what the network is called",
+    "model-args": "keyword arguments of the callable that makes the network",
+}
 
 Command = Callable[[Sequence[str]], int]
 
@@ -34,17 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     integer = _FOLDER / f"{model.stem}.int8.onnx"
     _tell(1, f"compare {model.name} with PyTorch, layer by layer")
     against = [options.model, f"--model-file={model}", *_given(options)]
-    code, compared = _summary_of(export.validation.__main__.main, *against)
+    passed, compared = _summary_of(export.validation.__main__.main, *against)
     _tell(2, f"make it an integer model, by {_PATCHES} patches of scikit-image's photographs")
-    code |= _run(calibration.__main__.main, str(model), f"--data={_patches()}", f"--out={integer}")[
-        0
-    ]
+    _run(calibration.__main__.main, str(model), f"--data={_patches()}", f"--out={integer}")
     _tell(3, "compare the integer model with the float one, layer by layer")
-    failed, int8_compared = _summary_of(
+    int8_passed, int8_compared = _summary_of(
         calibration.validation.__main__.main, str(integer), f"--float={model}"
     )
     _tell(4, "classify a photograph with both")
-    (photograph,) = [path for path in sample_photographs() if path.name == _PHOTOGRAPH]
     screen = [
         f"{model} in ONNX Runtime, against PyTorch:",
         *compared,
@@ -52,14 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *int8_compared,
         f"  ranges  over {_PATCHES} patches of scikit-image's photographs: yours do better",
         "",
-        f"{_PHOTOGRAPH}, a photograph of a cat that scikit-image carries:",
-        *side_by_side(photograph, model, integer),
+        *_classified(model, integer),
         "",
         *_next(options.model),
     ]
     for line in screen:
         show(line)
-    return SOME_FAILED if code or failed else FINE
+    return FINE if passed and int8_passed else SOME_FAILED
+
+
+def _classified(model: Path, integer: Path) -> Iterator[str]:
+    (photograph,) = [path for path in sample_photographs() if path.name == _PHOTOGRAPH]
+    yield f"{_PHOTOGRAPH}, a photograph of a cat that scikit-image carries:"
+    yield from side_by_side(photograph, model, integer)
 
 
 def _parser() -> Parser:
@@ -72,15 +80,15 @@ def _parser() -> Parser:
     parser.add_argument(
         "--model-file", type=Path, required=True, metavar="FILE", help="the exported file"
     )
-    parser.add_argument(
-        "--checkpoint", metavar="FILE", help="the weights that it was exported from"
-    )
+    for name, what in _OF_NETWORK.items():
+        parser.add_argument(f"--{name}", metavar="VALUE", help=what)
     return parser
 
 
-def _given(options: object) -> list[str]:
-    checkpoint = getattr(options, "checkpoint", None)
-    return [] if checkpoint is None else [f"--checkpoint={checkpoint}"]
+def _given(options: argparse.Namespace) -> list[str]:
+    """What the comparison with PyTorch has to know of the network, as far as it was given."""
+    values = {name: getattr(options, name.replace("-", "_")) for name in _OF_NETWORK}
+    return [f"--{name}={value}" for name, value in values.items() if value is not None]
 
 
 def _tell(step: int, what: str) -> None:
@@ -88,18 +96,20 @@ def _tell(step: int, what: str) -> None:
     print(f"demo {step}/4: {what}", file=sys.stderr, flush=True)
 
 
-def _summary_of(command: Command, *arguments: str) -> tuple[int, list[str]]:
-    """A comparison's exit code and its few lines, indented."""
+def _summary_of(command: Command, *arguments: str) -> tuple[bool, list[str]]:
+    """Whether a comparison passed, and its few lines, indented."""
     code, text = _run(command, *arguments, "--summary", f"--report-dir={_REPORTS}")
     lines = text.replace("report: ", "all layers  ").splitlines()
-    return code, [f"  {line}" for line in lines]
+    return code == FINE, [f"  {line}" for line in lines]
 
 
 def _run(command: Command, *arguments: str) -> tuple[int, str]:
-    """A command's exit code and what it printed."""
+    """A command's exit code and what it printed; where it cannot do its work, the demo ends."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         code = command(arguments)
+    if code == BAD_INPUT:
+        sys.exit(BAD_INPUT)
     return code, printed.getvalue()
 
 

@@ -55,7 +55,7 @@ class Convolution:
         operator: ShiftConv or AdderConv.
         x_shape: [N, C, H, W].
         half: whether X and Y are float16; else they are float32.
-        weight_bits: of a ShiftConv, 4 or 8.
+        weight_bits: those of a ShiftConv's codes, 4 or 8.
     """
 
     operator: str
@@ -133,7 +133,7 @@ def build(capability: int) -> Path:
     """Builds the library with nvcc where a source is newer than the library.
 
     Args:
-        capability: of the GPU, 53 for 5.3.
+        capability: the GPU's compute capability, 53 for 5.3.
 
     Raises BuildError where there is no nvcc, or where it fails.
     """

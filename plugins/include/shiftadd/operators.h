@@ -74,8 +74,8 @@ struct OperatorDescription {
 constexpr const char* kActivationNames[] = {SHIFTADD_ACTIVATIONS(SHIFTADD_NAME)};
 #undef SHIFTADD_NAME
 constexpr const char* kLayoutNames[] = {"NCHW", "NHWC"};  // in the order of Layout
-constexpr const char* kFloatWeightBits[] = {"4", "8"};
-constexpr const char* kIntegerWeightBits[] = {"4"};
+constexpr const char* kBothCodes[] = {"4", "8"};
+constexpr const char* kShortCode[] = {"4"};
 
 constexpr AttributeDescription kKernelShape = {"kernel_shape", AttributeType::kInts, 2, 1, {},
                                                nullptr};
@@ -83,30 +83,21 @@ constexpr AttributeDescription kStrides = {"strides", AttributeType::kInts, 2, 1
 constexpr AttributeDescription kPads = {"pads", AttributeType::kInts, 4, 0, {}, nullptr};
 constexpr AttributeDescription kDilations = {"dilations", AttributeType::kInts, 2, 1, {}, nullptr};
 constexpr AttributeDescription kGroup = {"group", AttributeType::kInt, 1, 1, {}, nullptr};
+constexpr AttributeDescription kFloatWeightBits = {
+    "weight_bits", AttributeType::kInt, 1, 0, kBothCodes, nullptr};
+constexpr AttributeDescription kIntegerWeightBits = {
+    "weight_bits", AttributeType::kInt, 1, 0, kShortCode, nullptr};
 constexpr AttributeDescription kActivation = {
     "activation", AttributeType::kString, 1, 0, kActivationNames, nullptr};
 constexpr AttributeDescription kLayout = {"layout", AttributeType::kString, 1,
                                           0,        kLayoutNames,           "NCHW"};
 
 constexpr AttributeDescription kShiftConvAttributes[] = {
-    kKernelShape,
-    kStrides,
-    kPads,
-    kDilations,
-    kGroup,
-    kActivation,
-    {"weight_bits", AttributeType::kInt, 1, 0, kFloatWeightBits, nullptr}};
+    kKernelShape, kStrides, kPads, kDilations, kGroup, kFloatWeightBits, kActivation};
 constexpr AttributeDescription kAdderConvAttributes[] = {kKernelShape, kStrides, kPads,
                                                          kDilations,   kGroup,   kActivation};
 constexpr AttributeDescription kQLinearShiftConvAttributes[] = {
-    kKernelShape,
-    kStrides,
-    kPads,
-    kDilations,
-    kGroup,
-    kActivation,
-    {"weight_bits", AttributeType::kInt, 1, 0, kIntegerWeightBits, nullptr},
-    kLayout};
+    kKernelShape, kStrides, kPads, kDilations, kGroup, kIntegerWeightBits, kActivation, kLayout};
 constexpr AttributeDescription kQLinearAdderConvAttributes[] = {
     kKernelShape, kStrides, kPads, kDilations, kGroup, kActivation, kLayout};
 

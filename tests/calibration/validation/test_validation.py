@@ -114,8 +114,8 @@ def test_ratios_are_those_of_numpy(tiny: Path, operator_library: Path) -> None:
     x = images(tiny)
     result = compare(pair_of(tiny, operator_library), x, 0.0)
     values = outputs(onnx.load(tiny), operator_library, x)
-    integer = onnx.load(tiny.with_name("tiny.int8.onnx"))
-    made = outputs(integer, operator_library, x)
+    integer_path = tiny.with_name("tiny.int8.onnx")
+    made = outputs(onnx.load(integer_path), operator_library, x)
     tensors = json.loads(tiny.with_name("tiny.int8.json").read_text())["tensors"]
     compared = 0
     for layer in result.layers:
@@ -131,9 +131,12 @@ def test_ratios_are_those_of_numpy(tiny: Path, operator_library: Path) -> None:
         assert layer.accumulated.decibels == pytest.approx(decibels(out, values[value]), abs=1e-3)
         compared += 1
     assert compared == len(result.layers) == 10
-    assert result.logits.decibels == pytest.approx(decibels(made["logits"], values["logits"]))
-    same = (made["logits"].argmax(1) == values["logits"].argmax(1)).mean()
-    assert result.agreement == same
+    # The logits are those of the files as they are: with every tensor as an output ONNX Runtime
+    # fuses other nodes, and a value near a tie between two codes may go to the other one.
+    theirs = run(onnx.load(tiny), operator_library, x, ["logits"])["logits"]
+    ours = run(onnx.load(integer_path), operator_library, x, ["logits"])["logits"]
+    assert result.logits.decibels == pytest.approx(decibels(ours, theirs))
+    assert result.agreement == (ours.argmax(1) == theirs.argmax(1)).mean()
 
 
 def outputs(model: onnx.ModelProto, library: Path, x: Array) -> dict[str, Array]:
@@ -141,6 +144,11 @@ def outputs(model: onnx.ModelProto, library: Path, x: Array) -> dict[str, Array]
     known = {value.name for value in model.graph.output}
     names = [name for node in model.graph.node for name in node.output]
     model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in known)
+    return run(model, library, x, names)
+
+
+def run(model: onnx.ModelProto, library: Path, x: Array, names: list[str]) -> dict[str, Array]:
+    """These tensors of the model, and the input."""
     options = ort.SessionOptions()
     options.register_custom_ops_library(str(library))
     session = ort.InferenceSession(

@@ -82,7 +82,7 @@ def hooked(register: str) -> nn.Module:
 def own_method_of_an_instance() -> nn.Module:
     network = TinyNet()
     layer = network.get_submodule("adder.0")
-    layer.forward = lambda x: x  # type: ignore[assignment, method-assign]
+    layer.forward = lambda x: x
     return network
 
 
@@ -190,6 +190,14 @@ def test_a_parametrised_layer_has_the_weights_that_it_computes() -> None:
     expected = layer.get_parameter("parametrizations.weight.original") / 2
     given = torch.from_numpy(numpy_helper.to_array(weight).copy())
     torch.testing.assert_close(given, expected.detach(), rtol=0, atol=0)
+
+
+def test_wrappers_are_taken_off() -> None:
+    network = randomise(TinyNet())
+    expected = export_model(network, make_spec()).SerializeToString(deterministic=True)
+    for wrapped in (nn.DataParallel(network), torch.compile(network)):
+        model = export_model(wrapped, make_spec())  # type: ignore[arg-type]
+        assert model.SerializeToString(deterministic=True) == expected
 
 
 def test_a_subclass_that_changes_nothing_that_is_computed_is_ours() -> None:

@@ -19,6 +19,7 @@ from export.models.blocks import conv_bn
 from export.operators import (
     AdderConv2d,
     ShiftConv2d,
+    adder,
     batch_norm,
     native,
     round_to_power_of_two,
@@ -460,3 +461,28 @@ def test_networks_give_one_logit_a_label(name: str) -> None:
 def test_an_unknown_model_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match=r"resnet.*ghostnet.*ghostshiftaddnet"):
         find_model("resnet")
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_an_adders_output_has_the_memory_format_of_its_input(kernel: int, groups: int) -> None:
+    layer = AdderConv2d(6, 8, kernel, padding=kernel // 2, groups=groups, bias=True)
+    x = torch.randn(2, 6, 5, 7)
+    contiguous = layer(x)
+    last = layer(x.contiguous(memory_format=torch.channels_last))
+    assert contiguous.is_contiguous()
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(contiguous, last, rtol=0, atol=0)
+    contiguous.view(2, -1)  # the authors' last line before the classifier
+    half = torch.randn(2, 12, 5, 7).contiguous(memory_format=torch.channels_last)[:, :6]
+    assert layer(half).is_contiguous(memory_format=torch.channels_last)
+    assert layer(torch.randn(2, 12, 5, 7)[:, :6]).is_contiguous()
+
+
+def test_a_channels_last_1x1_adder_copies_nothing_but_its_output() -> None:
+    x = torch.randn(2, 6, 5, 7).contiguous(memory_format=torch.channels_last)
+    layer = AdderConv2d(6, 8, 1)
+    assert layer.window.patches(x).data_ptr() == x.data_ptr()
+    sums = torch.randn(70, 8)
+    with mock.patch.object(adder, "_forward", return_value=sums):
+        assert layer(x).data_ptr() == sums.data_ptr()

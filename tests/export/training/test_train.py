@@ -20,10 +20,10 @@ from export.models import find_model
 from export.models.complexity import measure
 from export.models.datasets import CIFAR10
 from export.operators import ShiftConv2d
+from export.operators.exact import float64_copy
 from export.training.data import Normalize, augmented_batches, load_images, reflect_pad, split
 from export.training.publish import card, compact_state, compact_weights
 from export.training.train import Recipe, TrainingError
-from export.validation.reference import float64_copy
 from tests.conftest import REPOSITORY
 
 

@@ -22,11 +22,12 @@ from export.checkpoint import load_model
 from export.models import ModelSpec, find_model
 from export.onnx_export.model import Target, export_model
 from export.operators import AdderConv2d, ShiftConv2d
+from export.operators.exact import float64_copy
 from export.validation import compare, rows
 from export.validation.__main__ import main
 from export.validation.compare import InputResult
 from export.validation.exported import ExportedModel
-from export.validation.reference import Reference, float64_copy
+from export.validation.reference import Reference
 from runtime.console.commandline import leave
 from runtime.core.errors import DataError, ModelError
 

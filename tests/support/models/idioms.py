@@ -54,7 +54,8 @@ class IdiomNet(nn.Module):
 
 
 def _mean_head(net: IdiomNet, x: Tensor) -> Tensor:
-    return net.classifier(x.mean((2, 3)))
+    logits: Tensor = net.classifier(x.mean((2, 3)))
+    return logits
 
 
 class Gate(nn.Module):
@@ -66,7 +67,8 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, _, _ = x.size()
-        return x * self.fc(F.adaptive_avg_pool2d(x, 1).view(b, c)).view(b, c, 1, 1).expand_as(x)
+        gate: Tensor = self.fc(F.adaptive_avg_pool2d(x, 1).view(b, c))
+        return x * gate.view(b, c, 1, 1).expand_as(x)
 
 
 class ConvolutionalGate(nn.Module):
@@ -80,6 +82,34 @@ class ConvolutionalGate(nn.Module):
         return x * F.relu6(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))) + 3) / 6
 
 
+class ChannelAttention(nn.Module):
+    """A gate by a convolution along the channels (arXiv 1910.03151)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(F.adaptive_avg_pool2d(x, 1).squeeze(-1).transpose(-1, -2))
+        return x * y.transpose(-1, -2).unsqueeze(-1).sigmoid()
+
+
+class SelfAttention(nn.Module):
+    """Attention over positions, with a class token that is dropped again (arXiv 2010.11929)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), tokens], 1)
+        tokens = tokens + self.attention(tokens, tokens, tokens)[0]
+        tokens = F.scaled_dot_product_attention(tokens, tokens, tokens)
+        return tokens[:, 1:].transpose(1, 2).reshape(x.shape)
+
+
 class ChannelsLastNorm(nn.Module):
     """LayerNorm over channels, by permutation (arXiv 2201.03545)."""
 
@@ -88,7 +118,8 @@ class ChannelsLastNorm(nn.Module):
         self.norm = nn.LayerNorm(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        normed: Tensor = self.norm(x.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2)
 
 
 class Coordinates(nn.Module):
@@ -156,7 +187,7 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
     "shuffle_by_index": lambda: lambda x: x[:, torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])],
     "shuffle_by_stack": lambda: lambda x: torch.stack(x.chunk(2, 1), 2).flatten(1, 2),
     "chunk_and_swap": lambda: lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
-    "split_evenly": lambda: lambda x: sum(x.split(2, 1)),  # type: ignore[arg-type,return-value]
+    "split_evenly": lambda: lambda x: sum(x.split(2, 1)),
     "split_unevenly": lambda: lambda x: torch.cat(x.split([3, 5], 1)[::-1], 1),
     "split_by_half_the_channels": lambda: lambda x: x.split(x.size(1) // 2, dim=1)[1],
     "tensor_split": lambda: lambda x: torch.cat(x.tensor_split(3, 1)[::-1], 1),
@@ -187,6 +218,9 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
     "response_norm": lambda: nn.LocalResponseNorm(3),
     "gate_by_view": Gate,
     "gate_by_convolutions": ConvolutionalGate,
+    "gate_along_channels": ChannelAttention,
+    "self_attention": SelfAttention,
+    "spectral_norm": lambda: parametrizations.spectral_norm(nn.Conv2d(8, 8, 3)),
     "activations": lambda: nn.Sequential(
         nn.Hardswish(), nn.SiLU(), nn.GELU(), nn.Hardsigmoid(), nn.LeakyReLU(), nn.ELU(), nn.Tanh()
     ),
@@ -200,7 +234,7 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
     "grouped_convolution": lambda: nn.Conv2d(8, 8, 3, padding="same", groups=4),
     "reflecting_convolution": lambda: nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
     "weight_norm": lambda: parametrizations.weight_norm(nn.Conv2d(8, 8, 3)),
-    "weight_norm_by_hook": lambda: nn.utils.weight_norm(nn.Conv2d(8, 8, 3)),  # type: ignore[no-untyped-call]
+    "weight_norm_by_hook": lambda: nn.utils.weight_norm(nn.Conv2d(8, 8, 3)),
     "max_pool": lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True),
     "average_pool": lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
     "adaptive_pool": lambda: nn.AdaptiveAvgPool2d((4, None)),
@@ -228,7 +262,7 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
     "attention": lambda: lambda x: torch.bmm(
         (x.flatten(2).transpose(1, 2) @ x.flatten(2) / 8).softmax(-1), x.flatten(2).transpose(1, 2)
     ).transpose(1, 2).reshape(x.shape),
-    "einsum": lambda: lambda x: torch.einsum("nchw,dc->ndhw", x, torch.eye(8).flip(0)),
+    "einsum": lambda: lambda x: torch.einsum("nchw,dc->ndhw", x, torch.eye(8).flip(0).to(x)),
     "dropouts": lambda: nn.Sequential(nn.Dropout2d(0.5), nn.Dropout(0.2), DropPath()),
     "size_as_a_factor": lambda: lambda x: x.flatten(2).sum(2).view(len(x), -1, 1, 1) / x[0].numel(),
 }  # fmt: skip
@@ -237,7 +271,8 @@ _BETWEEN: dict[str, Callable[[], Step]] = {
 def _two_heads(net: IdiomNet, x: Tensor) -> Tensor:
     """Sums and products of rank 2."""
     first, second = net.classifier(x.mean((2, 3))), net.classifier(x.amax((2, 3)))
-    return first + second * first
+    logits: Tensor = first + second * first
+    return logits
 
 
 _HEADS: dict[str, Callable[[IdiomNet, Tensor], Any]] = {

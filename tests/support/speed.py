@@ -1,0 +1,52 @@
+"""Which tests `make test-fast` leaves out, and which files start first in a run of all.
+
+A test is `slow` where it needs a toolchain beyond this machine's Python packages and the operator
+library, or takes more than five seconds. `pytest --durations=60` shows where time goes.
+"""
+
+from __future__ import annotations
+
+# Files of slow tests only, and what makes them slow. tests/test_speed.py holds that no other file
+# is without a fast test.
+SLOW_FILES = {
+    "device_scripts/test_bundle_arm64.py": "an emulated Cortex-A57",
+    "device_scripts/test_deploy.py": "ssh, and the library that is cross-built",
+    "export/operators/test_adder_triton.py": "Triton's interpreter",
+    "plugins/test_aarch64.py": "the cross-compiler and an emulated Cortex-A57",
+    "plugins/test_cpp_programs.py": "programs built with sanitizers",
+    "plugins/test_cuda_kernels.py": "programs built with sanitizers",
+    "plugins/test_old_runtime.py": "Python 3.6 and an emulated Cortex-A57",
+    "plugins/test_tensorrt.py": "NVIDIA's headers and programs built with sanitizers",
+    "plugins/test_tensorrt_rtx.py": "NVIDIA's TensorRT-RTX",
+    "runtime/test_python36.py": "Python 3.6",
+    "runtime/test_tensorrt_types.py": "mypy on all of the runtime",
+    "runtime/test_soak.py": "commands that run for long",
+    "runtime/test_threads.py": "threads that run for long",
+}
+
+# What needs these needs the cross-compiler, Python 3.6 or NVIDIA's compilers.
+SLOW_FIXTURES = frozenset({"bundle", "installed", "kernels", "stubs"})
+
+# With several workers the longest file starts first, so that none is left over at the end.
+LONG_FILES = (
+    "fuzz/test_fuzz.py",
+    "plugins/test_cpp_programs.py",
+    "plugins/test_old_runtime.py",
+    "runtime/test_threads.py",
+    "plugins/test_aarch64.py",
+    "device_scripts/test_bundle.py",
+    "plugins/test_cuda_kernels.py",
+    "device_scripts/test_gpu_occupancy.py",
+    "plugins/test_contract.py",
+    "plugins/test_tensorrt.py",
+    "device_scripts/test_bundle_arm64.py",
+    "device_scripts/test_scripts.py",
+    "plugins/test_integer.py",
+    "device_scripts/test_deploy.py",
+    "runtime/test_python36.py",
+    "runtime/test_soak.py",
+    "runtime/test_infer.py",
+    "runtime/test_video.py",
+    "export/training/test_train.py",
+    "export/training/test_finetune.py",
+)
