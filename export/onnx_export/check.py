@@ -75,7 +75,8 @@ def _check_attribute(node: onnx.NodeProto, entry: AttributeProto, described: Att
 def _check_weights(editor: Editor, node: onnx.NodeProto, channels: int | None) -> None:
     names = OPERATORS[node.op_type].input_names
     if len(node.input) != len(names) or not all(node.input):
-        _refuse(node, "inputs", ", ".join(names), list(node.input))
+        *others, last = names
+        _refuse(node, "inputs", f"{', '.join(others)} and {last}", list(node.input))
     weight, scale, bias = (_initializer(editor, node, i) for i in (1, 2, 3))
     outputs = weight.shape[0] if weight.ndim else 0
     for name, value in (("scale", scale), ("bias", bias)):

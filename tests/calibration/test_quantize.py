@@ -287,6 +287,7 @@ def with_all_codes(model: onnx.ModelProto) -> onnx.ModelProto:
     return wider
 
 
+@pytest.mark.slow
 def test_an_emulated_cortex_a57_gives_the_same_bytes(
     operator_library: Path, tmp_path: Path
 ) -> None:

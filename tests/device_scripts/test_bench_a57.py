@@ -53,6 +53,7 @@ def test_cycles_of_a_loop_that_is_known() -> None:
     assert bench_a57.cycles(loop) == pytest.approx(16, rel=0.02)
 
 
+@pytest.mark.slow
 def test_every_kernel_reaches_its_floor() -> None:
     needs_llvm_mca()
     shares = dict(re.findall(r"^\| (.*?) \|.* (\d+)% \|$", "\n".join(bench_a57.table()), re.M))

@@ -142,6 +142,7 @@ def test_the_bytes_are_the_same_elsewhere(
     assert (tmp_path / "out" / NAME).read_bytes() == bundle.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_library_tells_nothing_of_where_it_was_built() -> None:
     """Two builds in two folders are the same then: no paths, and no number drawn for the build."""
     library = jetson_nano_library()

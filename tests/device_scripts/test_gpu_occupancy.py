@@ -135,12 +135,14 @@ def toy(folder: Path, threads: int, shared: int, values: int) -> Kernel:
     return kernel
 
 
+@pytest.mark.slow
 def test_spills_are_seen(tmp_path: Path) -> None:
     small, large = toy(tmp_path, 1024, 100, 8), toy(tmp_path, 1024, 100, 60)
     assert (small.spills, large.registers) == (0, 32)
     assert large.spills > 0
 
 
+@pytest.mark.slow
 def test_what_is_read_of_a_kernel(tmp_path: Path) -> None:
     kernel = toy(tmp_path, 96, 5000, 8)
     assert (kernel.name, kernel.architecture) == ("toy", "sm_53")
@@ -155,6 +157,7 @@ def test_a_kernel_without_launch_bounds_has_the_largest_block() -> None:
     assert gpu_occupancy.block_sizes(ptx) == {"free": 1024, "bound": 64}
 
 
+@pytest.mark.slow
 def test_the_first_error_of_a_source_is_said_in_one_line(tmp_path: Path) -> None:
     nvidia_packages.nvrtc_library()
     source = tmp_path / "broken.cu"
@@ -172,6 +175,7 @@ def test_a_missing_package_is_said_with_its_remedy() -> None:
         nvidia.packaged("pytest", "no/such/file")
 
 
+@pytest.mark.slow
 def test_occupancy_is_that_of_nvidias_calculator(tmp_path: Path) -> None:
     """cuda_occupancy.h, for kernels of every size and for those at the edges of what fits."""
     rng = np.random.default_rng()
@@ -198,6 +202,7 @@ def test_occupancy_is_that_of_nvidias_calculator(tmp_path: Path) -> None:
     assert 0 in expected
 
 
+@pytest.mark.slow
 def test_the_machines_nvcc_compiles_the_sources(tmp_path: Path) -> None:
     """For the oldest GPU that it knows and, where it does, for the boards'."""
     nvcc = shutil.which("nvcc")

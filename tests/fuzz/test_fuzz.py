@@ -26,6 +26,7 @@ from tests.support.models.runtime import metadata
 KEPT = [(target, name) for target in campaign.READERS for name in corpus.read(target)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("operator_library")
 @pytest.mark.parametrize("target", [*campaign.READERS, *native.NATIVE_TARGETS, "models"])
 def test_a_moment_of_it(target: str, tmp_path: Path) -> None:
@@ -164,6 +165,7 @@ def test_what_readers_must_not_raise() -> None:
         raise ModelError("a line")
 
 
+@pytest.mark.slow
 def test_a_reader_that_fails_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the fuzzer's own process, which looks for the reader by its name."""
     script = (
@@ -198,6 +200,7 @@ def test_a_model_that_ends_its_process_is_found(
     assert str(outcome.findings[0]) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("operator_library")
 def test_damage_reaches_every_rule(rng: np.random.Generator, tmp_path: Path) -> None:
     """Models that run, and models that the library refuses for many a reason."""

@@ -24,8 +24,9 @@ SLOW_FILES = {
     "runtime/test_threads.py": "threads that run for long",
 }
 
-# What needs these needs the cross-compiler, Python 3.6 or NVIDIA's compilers.
-SLOW_FIXTURES = frozenset({"bundle", "installed", "kernels", "stubs"})
+# What needs these needs the cross-compiler, NVIDIA's compilers, a training, or a network that is
+# exported and calibrated; `cifar10` is a data set that is evaluated.
+SLOW_FIXTURES = frozenset({"bundle", "bundle_models", "cifar10", "images", "installed", "kernels"})
 
 # With several workers the longest file starts first, so that none is left over at the end.
 LONG_FILES = (

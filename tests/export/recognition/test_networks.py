@@ -14,8 +14,8 @@ from torch import nn
 
 from export import Spec, export_model
 from export.onnx_export.metadata import fixed_point_of
+from export.operators.exact import float64_copy
 from export.recognition import FixedPoint, swap_layers
-from export.validation.reference import float64_copy
 from tests.support.models import authors_networks as networks
 from tests.support.models.exported import (
     Array,
