@@ -106,7 +106,8 @@ def missing_modules(_page: Path, text: str) -> Iterator[str]:
             yield f"python -m {module}: no such module"
 
 
-_READERS = "mine/"  # The folder of a reader's own files in docs/own-model.md.
+_READERS = "mine/"
+"""Where a page has its reader put files of their own."""
 
 
 def missing_files(_page: Path, text: str) -> Iterator[str]:
