@@ -199,6 +199,27 @@ def ghostshiftaddnet_cifar10() -> GhostShiftAddNet:
 
 
 @register(
+    "ghostshiftaddnet_small",
+    "GhostShiftAddNet for 32x32 images, CIFAR-10, in a third of the terms",
+    CIFAR10,
+    paper=_PAPER,
+    weights="ghostshiftaddnet_small.safetensors",
+)
+def ghostshiftaddnet_small_cifar10() -> GhostShiftAddNet:
+    """For 32x32 images, 10 classes, in no more terms than the GhostNet beside it."""
+    rows = [
+        Bottleneck(3, 32, 32, 2),
+        Bottleneck(3, 64, 32, 1),
+        Bottleneck(3, 96, 64, 2),
+        Bottleneck(3, 160, 64, 1),
+        Bottleneck(3, 160, 64, 1),
+        Bottleneck(3, 256, 128, 1),
+        Bottleneck(3, 320, 128, 1),
+    ]
+    return GhostShiftAddNet(rows, stem=16, stem_stride=1, head=384, classes=10)
+
+
+@register(
     "ghostshiftaddnet_imagenet",
     "GhostShiftAddNet for 224x224 images, 1000 classes, untrained",
     IMAGENET,

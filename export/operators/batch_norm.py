@@ -20,6 +20,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = super().forward(x)
-        if out.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
+        on_cpu = x.device.type == "cpu"
+        if on_cpu and out.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
             out.register_hook(_channels_last)
         return out

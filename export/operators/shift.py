@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+import importlib.util
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,41 @@ def round_to_power_of_two(
 def _straight_through(rounded: Tensor, latent: Tensor) -> Tensor:
     """The value of `rounded` with the gradient of the identity in `latent` (arXiv 1308.3432)."""
     return latent + (rounded - latent).detach()
+
+
+class _RoundedOnGpu(torch.autograd.Function):
+    """The rounding by the GPU's kernel, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, latent: Tensor, min_exponent: int, max_exponent: int, span: int | None
+    ) -> Tensor:
+        # What a convolution under autocast is computed in, if all powers are exact in it.
+        mixed = torch.is_autocast_enabled("cuda")
+        exact = mixed and torch.get_autocast_dtype("cuda") == torch.bfloat16
+        dtype = torch.bfloat16 if exact else latent.dtype
+        ctx.latent_dtype = latent.dtype
+        from export.operators import shift_triton
+
+        return shift_triton.round_to_power_of_two(latent, min_exponent, max_exponent, span, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return grads[0].to(ctx.latent_dtype), None, None, None
+
+
+@functools.lru_cache(maxsize=1)
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _triton_serves(weight: Tensor) -> bool:
+    """Whether the GPU's kernel rounds this weight; Triton may not be installed."""
+    if not weight.is_cuda or not _has_triton():
+        return False
+    from export.operators import shift_triton
+
+    return shift_triton.serves(weight)
 
 
 class ShiftConv2d(ConvLayer):
@@ -107,6 +144,11 @@ class ShiftConv2d(ConvLayer):
     def effective_weight(self) -> Tensor:
         """The weights as they act: float32 [M, C/g, kH, kW], each 0 or +-2^-p."""
         if self.mode == "q":
+            if self.training and _triton_serves(self.weight):
+                acting: Tensor = _RoundedOnGpu.apply(
+                    self.weight, self.min_exponent, self.max_exponent, self.span
+                )
+                return acting
             rounded = round_to_power_of_two(
                 self.weight, self.min_exponent, self.max_exponent, self.span
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from runtime.core.errors import DataError
 from runtime.core.images import ImageFolder
 
 _CROP_PADDING = 4
+
+# Beside (seed, epoch), which draws an epoch: no epoch has this number.
+_FLIPS = 2**31
 
 
 def load_images(path: Path, size: int) -> tuple[Tensor, Tensor, list[str]]:
@@ -33,7 +38,7 @@ def load_images(path: Path, size: int) -> tuple[Tensor, Tensor, list[str]]:
             raise DataError(f"{name}: expected {size}x{size} pixels, got {pixels.shape[:2]}")
         images[i] = pixels
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         jobs = pool.map(decode, range(len(folder)))
         for _ in tqdm(jobs, total=len(folder), desc=f"reading {path.name}", unit="image"):
             pass
@@ -68,30 +73,89 @@ def reflect_pad(images: Tensor) -> Tensor:
     return torch.from_numpy(np.pad(images.numpy(), ((0, 0), border, border, (0, 0)), "reflect"))
 
 
-def augmented_batches(
-    padded: Tensor,
-    order: NDArray[np.int64],
-    batch_size: int,
-    rng: np.random.Generator,
-    shifts: bool = True,
-) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Batches of mirrored and, if `shifts`, shifted images, both at random, with their indices.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which images an epoch takes, in order, and how each is changed: tensors [count].
 
-    `padded` is what `reflect_pad` made; batches are uint8 [batch_size,H,W,3]. The last, incomplete
-    one is dropped: BatchNorm wants equal ones.
+    Drawn on the CPU whatever trains, so that a seed gives the same images everywhere.
+
+    Attributes:
+        chosen: indices into the set.
+        rows, columns: of the shifted image's corner in the padded one.
+        mirrored: left and right exchanged.
+        cut_rows, cut_columns: the centre of the square that is blanked.
+    """
+
+    chosen: Tensor
+    rows: Tensor
+    columns: Tensor
+    mirrored: Tensor
+    cut_rows: Tensor
+    cut_columns: Tensor
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def part(self, start: int, end: int) -> Plan:
+        """The images start .. end-1 of it."""
+        return self.each(lambda tensor: tensor[start:end])
+
+    def to(self, device: str) -> Plan:
+        """The same on another device."""
+        return self.each(lambda tensor: tensor.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Plan:
+        """The plan whose tensors are these, changed."""
+        return Plan(*(change(tensor) for tensor in self._tensors()))
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+
+def draw_plan(
+    order: NDArray[np.int64], size: int, seed: int, epoch: int, shifts: bool = True
+) -> Plan:
+    """An epoch's changes of the images `order`, `size` pixels wide and high.
+
+    Shifts are by up to four pixels in each direction. An image that is mirrored in one epoch is not
+    in the next (arXiv 2404.00498, section 3.6): two epochs see all there is.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    order = rng.permutation(order)
+    count = len(order)
+    low, high = (0, 2 * _CROP_PADDING) if shifts else (_CROP_PADDING, _CROP_PADDING)
+    first = np.random.default_rng((seed, _FLIPS)).random(int(order.max(initial=0)) + 1) < 0.5
+    parts = (
+        order,
+        rng.integers(low, high, count, endpoint=True),
+        rng.integers(low, high, count, endpoint=True),
+        first[order] ^ bool(epoch % 2),
+        rng.integers(0, size, count),
+        rng.integers(0, size, count),
+    )
+    return Plan(*(torch.from_numpy(part) for part in parts))
+
+
+def augment(padded: Tensor, plan: Plan) -> Tensor:
+    """The images of a plan, shifted and mirrored: uint8 [len(plan),H,W,3], from `reflect_pad`'s.
+
+    The squares are not blanked yet; see `blank_squares`.
     """
     size = padded.shape[1] - 2 * _CROP_PADDING
-    for start in range(0, len(order) - batch_size + 1, batch_size):
-        chosen = order[start : start + batch_size]
-        low, high = (0, 2 * _CROP_PADDING) if shifts else (_CROP_PADDING, _CROP_PADDING)
-        rows = rng.integers(low, high, batch_size, endpoint=True)
-        columns = rng.integers(low, high, batch_size, endpoint=True)
-        batch = torch.stack(
-            [
-                padded[i, row : row + size, column : column + size]
-                for i, row, column in zip(chosen, rows, columns, strict=True)
-            ]
-        )
-        mirrored = torch.from_numpy(rng.random(batch_size) < 0.5)
-        batch[mirrored] = batch[mirrored].flip(2)
-        yield batch, chosen
+    along = torch.arange(size, device=padded.device)
+    rows = plan.rows[:, None] + along
+    columns = plan.columns[:, None] + torch.where(plan.mirrored[:, None], size - 1 - along, along)
+    return padded[plan.chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def blank_squares(inputs: Tensor, plan: Plan, side: int) -> Tensor:
+    """Normalized images [N,3,H,W] with a square set to 0, the mean colour (arXiv 1708.04552).
+
+    The square is `side` pixels wide, centred where the plan says and cut off at the border.
+    """
+    along = torch.arange(inputs.shape[2], device=inputs.device)
+    down, across = (
+        (along >= centre[:, None] - side // 2) & (along < centre[:, None] - side // 2 + side)
+        for centre in (plan.cut_rows, plan.cut_columns)
+    )
+    return inputs.masked_fill((down[:, :, None] & across[:, None, :])[:, None], 0.0)

@@ -31,11 +31,10 @@ from export.checkpoint import load_network
 from export.loading.options import add_model, add_spec
 from export.training.data import load_images
 from export.training.fixed_point import BITS, FixedPointNetwork
+from export.training.recipe import Recipe, TrainingError
 from export.training.train import (
-    Recipe,
     TrainedModel,
     Trainer,
-    TrainingError,
     add_recipe_options,
     opened,
     recipe_of,
@@ -66,10 +65,11 @@ class FineTuneRecipe(Recipe):
     """
 
     epochs: int = 3
+    batch_size: int = 128
     learning_rate: float = 0.001
     warmup_epochs: float = 0.1
-    small_share: float = 0.0
-    closing_epochs: int = 0
+    cutout: int = 0
+    averaging: float = 0.0
     bits: int = 8
     limit: int = 0
 
@@ -78,6 +78,7 @@ class FineTuner(Trainer):
     """One fine-tuning run, resumable after every epoch; its files are in out/<name>.fix<bits>."""
 
     recipe: FineTuneRecipe
+    graphed = False  # the ranges move on the CPU
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class FineTuner(Trainer):
 
     def _held_out_images(self) -> tuple[Tensor, Tensor]:
         part = torch.from_numpy(self.held_out)
-        return self.images[part], self.labels[part]
+        return self.images[part.to(self.device)], self.labels[part.to(self.device)]
 
     def _limited(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         recipe = self.recipe
@@ -149,7 +150,8 @@ class FineTuner(Trainer):
             self.before = self._measure("before")
         after = None
         if self.recipe.epochs > 0:
-            self._train()
+            with self.stop:
+                self._train()
             after = self._measure_best()
         self._report(after)
 
@@ -160,16 +162,22 @@ class FineTuner(Trainer):
         while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
             loss = self._train_epoch()
+            if self.stopping:
+                return
             self.epoch += 1
             accuracy = self._keep_if_best()
-            self._save_checkpoint(
-                start=self.start,
-                before=self.before,
-                best=self.best,
-                best_epoch=self.best_epoch,
-                ranges=self.network.ranges(),
-            )
+            self.save()
             self._log(loss, accuracy, time.perf_counter() - started)
+
+    def save(self) -> None:
+        """Writes the checkpoint; the weights are written where they are the best so far."""
+        self._save_checkpoint(
+            start=self.start,
+            before=self.before,
+            best=self.best,
+            best_epoch=self.best_epoch,
+            ranges=self.network.ranges(),
+        )
 
     def _keep_if_best(self) -> float:
         accuracy = self.accuracy(self.held_out)

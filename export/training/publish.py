@@ -1,9 +1,9 @@
 """Turns a finished training run into shipped weights and their card.
 
-    python -m export.training.publish ghostshiftaddnet --test test.zip
+    python -m export.training.publish ghostshiftaddnet --test test.zip --calibration train.zip
 
-The accuracy on the card is measured on the exported ONNX file through the operator library, by
-the same command that a user would give.
+The accuracies on the card are measured on the exported ONNX file through the operator library, by
+the same commands that a user would give. The training's log goes beside the card.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,13 @@ from torch import Tensor, nn
 from export.models import MODELS, ModelSpec
 from export.models.complexity import Complexity, measure
 from export.operators import ShiftConv2d, round_to_power_of_two
-from export.training.train import Recipe, TrainingError, load_training_state, restore
+from export.training.recipe import Recipe, TrainingError, recipe_for
+from export.training.train import load_training_state, restore
 from runtime.console.commandline import FINE, Parser, leave, show
 from runtime.core.files import replace
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_YARDSTICK = "resnet20_cifar10"
 
 
 def compact_state(model: nn.Module) -> dict[str, Tensor]:
@@ -75,10 +79,24 @@ def compact_weights(spec: ModelSpec, checkpoint: Path) -> tuple[bytes, dict[str,
     return save(compact_state(model), metadata={"recipe": json.dumps(recipe)}), recipe
 
 
-def evaluate(spec: ModelSpec, weights: bytes, test: Path) -> dict[str, Any]:
-    """Exports a network of these weights and measures the file over `test`: evaluate.py's report.
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured of a network's exported file over the test images.
 
-    What the two commands complain of goes to stderr as they say it.
+    Attributes:
+        fp32, int8: reports of evaluate.py; the latter None where no images to calibrate on were
+            given.
+    """
+
+    fp32: dict[str, Any]
+    int8: dict[str, Any] | None
+
+
+def evaluate(spec: ModelSpec, weights: bytes, test: Path, calibration: Path | None) -> Measured:
+    """Exports a network of these weights and measures the file over `test`.
+
+    With images for `calibration` the integer model is made and measured, too. What the commands
+    complain of goes to stderr as they say it.
     """
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "weights.safetensors"
@@ -86,8 +104,18 @@ def evaluate(spec: ModelSpec, weights: bytes, test: Path) -> dict[str, Any]:
         export = [sys.executable, "-m", "export", spec.name, "--checkpoint", str(checkpoint)]
         _run([*export, "--out", folder])
         model = str(Path(folder) / f"{spec.name}.onnx")
-        command = [sys.executable, "runtime/evaluate.py", model, str(test.resolve()), "--json"]
-        report: dict[str, Any] = json.loads(_run(command))
+        fp32 = _accuracy(model, test)
+        if calibration is None:
+            return Measured(fp32, None)
+        integer = str(Path(folder) / f"{spec.name}.int8.onnx")
+        data = ["--data", str(calibration.resolve()), "--out", integer]
+        _run([sys.executable, "-m", "calibration", model, *data])
+        return Measured(fp32, _accuracy(integer, test))
+
+
+def _accuracy(model: str, test: Path) -> dict[str, Any]:
+    command = [sys.executable, "runtime/evaluate.py", model, str(test.resolve()), "--json"]
+    report: dict[str, Any] = json.loads(_run(command))
     return report
 
 
@@ -98,39 +126,115 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def card(
-    spec: ModelSpec, cost: Complexity, recipe: dict[str, Any], report: dict[str, Any], size: int
-) -> str:
-    """The model card, Markdown."""
-    settings = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items())
-    usual = dataclasses.asdict(Recipe())
+def published_top1(name: str) -> str:
+    """Top-1 as the card of a published network has it, "88.06%"; "" where there is none."""
+    weights = MODELS[name].weights if name in MODELS else None
+    file = weights.with_suffix(".md") if weights else None
+    if file is None or not file.is_file():
+        return ""
+    found = re.search(r"top-1, [\d,]+ test images \| \*\*([\d.]+%)", file.read_text())
+    return found.group(1) if found else ""
+
+
+def _rows(
+    spec: ModelSpec, cost: Complexity, recipe: dict[str, Any], measured: Measured, size: int
+) -> dict[str, str]:
+    """The card's table."""
+    fp32, int8 = measured.fp32, measured.int8
+    rows = {f"top-1, {fp32['images']:,} test images": f"**{fp32['top1']:.2%}**"}
+    if int8 is not None:
+        rows["top-1, int8"] = f"{int8['top1']:.2%}"
+    rows["top-5"] = f"{fp32['top5']:.2%}"
+    yardstick = published_top1(_YARDSTICK)
+    if yardstick and recipe["teacher"] and spec.name != _YARDSTICK:
+        rows[f"top-1 of {_YARDSTICK}, by the same recipe"] = yardstick
+    return rows | {
+        "parameters": f"{cost.parameters:,}",
+        "multiplication-free": "yes" if cost.multiplication_free else "no",
+        "terms multiplied an image": f"{cost.multiply_terms + cost.gate_multiplications:,}",
+        "terms shifted and added": f"{cost.shift_terms:,}",
+        "absolute differences added": f"{cost.adder_terms:,}",
+        "weights as deployed, without scales and biases": f"{cost.weight_bytes / 1e6:.2f} MB",
+        "this file": f"{size / 1e6:.2f} MB",
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _command(spec: ModelSpec, recipe: dict[str, Any]) -> str:
+    """What trains the network by this recipe."""
+    usual = dataclasses.asdict(recipe_for(spec.name))
     changed = [
         f"--{key.replace('_', '-')} {value}"
         for key, value in recipe.items()
         if value != usual.get(key)
     ]
     options = f' ARGS="{" ".join(changed)}"' if changed else ""
+    return f"make train MODEL={spec.name} DATA=train.zip{options}"
+
+
+def _words(recipe: dict[str, Any]) -> str:
+    """The recipe in words, Markdown."""
+    parts = [
+        "SGD with Nesterov momentum, linear warm-up and cosine decay to zero; adder layers learn "
+        f"at {recipe['adder_rate']} of that rate. Images are shifted at random by up to four "
+        "pixels and mirrored in every other epoch."
+    ]
+    if recipe["cutout"]:
+        parts.append(f"A square of {recipe['cutout']} pixels is blanked in each.")
+    if recipe["small_share"]:
+        parts.append(
+            f"During the first {recipe['small_share']:.0%} of the epochs they are scaled to "
+            f"{recipe['small_size']}x{recipe['small_size']}."
+        )
+    if recipe["closing_epochs"]:
+        parts.append(
+            f"The {recipe['closing_epochs']} closing epochs shift none, at a rate of "
+            f"{recipe['closing_rate']} that falls to zero."
+        )
+    if recipe["teacher"]:
+        parts.append(
+            f"The loss is by {recipe['distillation']:.0%} the distance from the logits of "
+            f"`{recipe['teacher']}` for the same image, at a temperature of "
+            f"{recipe['temperature']}, and by the rest that from the label."
+        )
+    if recipe["averaging"]:
+        parts.append(
+            "The result is the moving average of the weights, of which each step keeps "
+            f"{recipe['averaging']}."
+        )
+    parts.append("At the end BatchNorm statistics are taken afresh over unaugmented images.")
+    return textwrap.fill(" ".join(parts), 100)
+
+
+def card(
+    spec: ModelSpec,
+    cost: Complexity,
+    recipe: dict[str, Any],
+    measured: Measured,
+    size: int,
+    training: str = "",
+) -> str:
+    """The model card, Markdown; `training` says on what it was trained, and what was unusual."""
+    table = "\n".join(
+        f"| {key} | {value} |" for key, value in _rows(spec, cost, recipe, measured, size).items()
+    )
+    settings = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items())
+    int8 = f"""
+make calibrate MODEL={spec.name} DATA=train.zip
+make evaluate MODEL_FILE=build/models/{spec.name}.int8.onnx DATA=test.zip"""
+    remarks = f"\n{textwrap.fill(training, 100)}\n" if training else ""
     return f"""# {spec.name}
 
 {spec.summary}. Input {"x".join(map(str, spec.input_size))}, {len(spec.labels)} classes.
 
 | | |
 |---|---|
-| top-1, {report["images"]:,} test images | **{report["top1"]:.2%}** |
-| top-5 | {report["top5"]:.2%} |
-| parameters | {cost.parameters:,} |
-| multiplication-free | {"yes" if cost.multiplication_free else "no"} |
-| terms multiplied an image | {cost.multiply_terms + cost.gate_multiplications:,} |
-| terms shifted and added | {cost.shift_terms:,} |
-| absolute differences added | {cost.adder_terms:,} |
-| weights as deployed, without scales and biases | {cost.weight_bytes / 1e6:.2f} MB |
-| this file | {size / 1e6:.2f} MB |
-| date | {datetime.date.today().isoformat()} |
+{table}
 
 The accuracy is that of the exported ONNX file, run in ONNX Runtime with the operator library:
 
 ```
-make evaluate MODEL={spec.name} DATA=test.zip
+make evaluate MODEL={spec.name} DATA=test.zip{int8 if measured.int8 else ""}
 ```
 
 ## Recipe
@@ -139,19 +243,34 @@ Trained on CIFAR-10's training images; {recipe["held_out"]:,} of them were held 
 by; the test images had no part in training. The command:
 
 ```
-make train MODEL={spec.name} DATA=train.zip{options}
+{_command(spec, recipe)}
 ```
+{remarks}
+`{spec.name}.log.json` has its losses and the accuracies over the held-out images.
 
 | setting | value |
 |---|---|
 {settings}
 
-SGD with Nesterov momentum, linear warm-up and cosine decay to zero, random shifts by up to four
-pixels and mirroring. During the first {recipe["small_share"]:.0%} of the epochs the images are
-scaled to {recipe["small_size"]}x{recipe["small_size"]}. The {recipe["closing_epochs"]} closing
-epochs shift none, at a rate of {recipe["closing_rate"]} that falls to zero. After them the
-BatchNorm statistics are taken afresh over unaugmented training images.
+{_words(recipe)}
 """
+
+
+def training_log(folder: Path) -> bytes:
+    """A training's log as one JSON document: a list with an object an epoch."""
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return ("[\n " + ",\n ".join(lines) + "\n]\n").encode()
+
+
+def _training(folder: Path, state: dict[str, Any], note: str) -> str:
+    """What the card says of the run: machine, time, and the caller's note."""
+    seconds = sum(record["seconds"] for record in json.loads(training_log(folder)))
+    said = (
+        f"It ran on {state['machine']} for {seconds / 60:.1f} minutes."
+        if "machine" in state
+        else ""
+    )
+    return " ".join(part for part in (said, note) if part)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -160,19 +279,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model", help="a registered model")
     parser.add_argument("--training", type=Path, default=Path("build/training"))
     parser.add_argument("--test", type=Path, required=True, help="ImageFolder, a folder or a zip")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="DATA",
+        help="measure the integer model, too, with ranges over these images",
+    )  # fmt: skip
+    parser.add_argument("--note", default="", help="a sentence for the card")
     options = parser.parse_args(argv)
     shipped = [name for name, spec in MODELS.items() if spec.weights is not None]
     if options.model not in shipped:
         parser.error(f"no weights are shipped for {options.model!r}, only for {', '.join(shipped)}")
     spec = MODELS[options.model]
     assert spec.weights is not None
-    weights, recipe = compact_weights(spec, options.training / spec.name / "checkpoint.pt")
-    report = evaluate(spec, weights, options.test)
+    run = options.training / spec.name
+    weights, recipe = compact_weights(spec, run / "checkpoint.pt")
+    measured = evaluate(spec, weights, options.test, options.calibration)
+    training = _training(run, load_training_state(run / "checkpoint.pt"), options.note)
     cost = measure(spec.build(), spec.input_size)
-    text = card(spec, cost, recipe, report, len(weights))
+    text = card(spec, cost, recipe, measured, len(weights), training)
     replace(spec.weights, weights, "weights")
     replace(spec.weights.with_suffix(".md"), text.encode(), "card")
-    show(f"{spec.weights}: top-1 {report['top1']:.2%} of {report['images']:,}")
+    replace(spec.weights.with_suffix(".log.json"), training_log(run), "log")
+    fp32 = measured.fp32
+    show(f"{spec.weights}: top-1 {fp32['top1']:.2%} of {fp32['images']:,}")
     return FINE
 
 

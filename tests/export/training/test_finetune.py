@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,7 +35,7 @@ from export.training.fixed_point import (
     GridAdder,
     round_to_grid,
 )
-from export.training.train import TrainingError
+from export.training.recipe import TrainingError
 from runtime.core.errors import ModelError
 from tests.conftest import REPOSITORY
 from tests.support.models.exported import Array, custom_nodes, make_spec, randomise
@@ -376,17 +377,17 @@ def test_no_better_epoch_keeps_the_start(images: Path, tmp_path: Path) -> None:
     ("options", "parts"),
     [
         ({"bits": 4}, ("4 bits", "8 or 16")),
-        ({"epochs": -1}, ("-1 epochs",)),
+        ({"epochs": -1}, ("--epochs -1", "at least 0")),
         ({"limit": 4}, ("limit of 4", "batch of 16")),
-        ({"held_out": 0}, ("0 held out",)),
+        ({"held_out": 0}, ("--held-out 0", "at least 1")),
     ],
 )
 def test_settings_that_cannot_work_are_refused(
     images: Path, tmp_path: Path, options: dict[str, int], parts: tuple[str, ...]
 ) -> None:
-    recipe = FineTuneRecipe(**{"batch_size": 16, "held_out": 12, **options})
+    settings: dict[str, Any] = {"batch_size": 16, "held_out": 12, **options}
     with pytest.raises(TrainingError) as error:
-        FineTuner("ghostshiftaddnet", images, tmp_path, recipe)
+        FineTuner("ghostshiftaddnet", images, tmp_path, FineTuneRecipe(**settings))
     assert all(part in str(error.value) for part in parts), error.value
 
 

@@ -21,10 +21,20 @@ from export.models.complexity import measure
 from export.models.datasets import CIFAR10
 from export.operators import ShiftConv2d
 from export.operators.exact import float64_copy
-from export.training.data import Normalize, augmented_batches, load_images, reflect_pad, split
-from export.training.publish import card, compact_state, compact_weights
-from export.training.train import Recipe, TrainingError
+from export.training.data import (
+    Normalize,
+    augment,
+    blank_squares,
+    draw_plan,
+    load_images,
+    reflect_pad,
+    split,
+)
+from export.training.publish import Measured, card, compact_state, compact_weights
+from export.training.recipe import Recipe, TrainingError
+from export.training.train import describe
 from tests.conftest import REPOSITORY
+from tests.support.children.training import tiny_network
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +51,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(images: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "export.training.train", "ghostshiftaddnet"]
+    command = [sys.executable, "-m", "tests.support.children.training"]
     command += ["--data", str(images), "--out", str(out), "--batch-size", "16", "--held-out", "8"]
-    command += ["--closing-epochs", "0"]
     return subprocess.run(
         [*command, *options], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -52,7 +61,7 @@ def _train(images: Path, out: Path, *options: str) -> subprocess.CompletedProces
 def test_training_resumes_where_it_stopped(images: Path, tmp_path: Path) -> None:
     done = _train(images, tmp_path, "--epochs", "1")
     assert done.returncode == 0, done.stderr
-    run = tmp_path / "ghostshiftaddnet"
+    run = tmp_path / "tiny"
     first = load_file(run / "model.safetensors")
 
     state = torch.load(run / "checkpoint.pt", weights_only=True)
@@ -74,20 +83,19 @@ def test_training_resumes_where_it_stopped(images: Path, tmp_path: Path) -> None
 def test_training_starts_from_given_weights(images: Path, tmp_path: Path) -> None:
     weights = tmp_path / "start.safetensors"
     torch.manual_seed(7)
-    start = find_model("ghostshiftaddnet").build().state_dict()
+    start = tiny_network().state_dict()
     save_file(start, weights)
     still = ("--epochs", "1", "--learning-rate", "0", "--weights", str(weights))
     done = _train(images, tmp_path, *still)
     assert done.returncode == 0, done.stderr
-    end = load_file(tmp_path / "ghostshiftaddnet" / "model.safetensors")
+    end = load_file(tmp_path / "tiny" / "model.safetensors")
     assert torch.equal(start["head.0.weight"], end["head.0.weight"])
     assert not torch.equal(start["head.1.running_mean"], end["head.1.running_mean"])
 
 
 def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path) -> None:
     weights = tmp_path / "start.safetensors"
-    spec = find_model("ghostshiftaddnet")
-    network = spec.build()
+    network = tiny_network()
     save_file(network.state_dict(), weights)
     # Rounds its shift weights where float32 does.
     start = float64_copy(network).train()
@@ -95,7 +103,7 @@ def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path
         images, tmp_path, "--epochs", "1", "--learning-rate", "0", "--weights", str(weights)
     )
     assert done.returncode == 0, done.stderr
-    end = load_file(tmp_path / "ghostshiftaddnet" / "model.safetensors")
+    end = load_file(tmp_path / "tiny" / "model.safetensors")
 
     pixels, _, _ = load_images(images, 32)
     train_set, _ = split(len(pixels), 8, Recipe().seed)
@@ -107,7 +115,7 @@ def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path
         )
     with torch.no_grad():
         for batch in np.split(train_set, 2):  # of the 16 that _train asks for
-            start(Normalize(spec.mean, spec.std)(pixels[batch]).double())
+            start(Normalize((0.5,) * 3, (0.5,) * 3)(pixels[batch]).double())
     for name in norms:
         means = torch.stack([x.mean((0, 2, 3)) for x in seen[name]]).mean(0)
         variances = torch.stack([x.var((0, 2, 3)) for x in seen[name]]).mean(0)
@@ -120,13 +128,21 @@ def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (("--held-out", "0"), ("40 images to train on", "0 held out")),
+        (("--held-out", "40"), ("0 images to train on", "40 held out")),
         (("--batch-size", "64"), ("32 images to train on", "batch of 64")),
-        (("--batch-size", "0"), ("batch of 0",)),
         (("--momentum", "0"), ("momentum",)),
-        (("--learning-rate", "-1"), ("learning rate",)),
-        (("--seed", "-1"), ("negative",)),
         (("--epochs", "many"), ("--epochs", "'many'")),
+        (("--batch-size", "0"), ("--batch-size 0", "at least 1")),
+        (("--held-out", "0"), ("--held-out 0", "at least 1")),
+        (("--seed", "-1"), ("--seed -1", "at least 0")),
+        (("--learning-rate", "-1"), ("--learning-rate -1", "at least 0")),
+        (("--learning-rate", "nan"), ("--learning-rate nan", "at least 0")),
+        (("--small-size", "0"), ("--small-size 0", "at least 1")),
+        (("--label-smoothing", "2"), ("--label-smoothing 2", "from 0 to 1")),
+        (("--temperature", "0"), ("--temperature 0", "greater than 0")),
+        (("--averaging", "1"), ("--averaging 1", "less than 1")),
+        (("--teacher", "nobody"), ("--teacher nobody", "known models: ", "resnet20_cifar10")),
+        (("--teacher", "ghostnet"), ("--teacher ghostnet", "its classes")),
     ],
 )
 def test_settings_that_cannot_work_are_one_line(
@@ -140,7 +156,7 @@ def test_settings_that_cannot_work_are_one_line(
 
 
 def test_unreadable_checkpoint_is_one_line(images: Path, tmp_path: Path) -> None:
-    run = tmp_path / "ghostshiftaddnet"
+    run = tmp_path / "tiny"
     run.mkdir()
     (run / "checkpoint.pt").write_bytes(b"nothing of the kind")
     done = _train(images, tmp_path)
@@ -179,27 +195,44 @@ def test_augmented_images_are_shifted_or_mirrored_originals(images: Path) -> Non
     padded = reflect_pad(pixels)
     order, held_out = split(len(pixels), 8, seed=0)
     assert not set(order) & set(held_out)
-    batches = list(augmented_batches(padded, order, 10, np.random.default_rng()))
-    assert len(batches) == len(order) // 10
-    for batch, chosen in batches:
-        for image, i in zip(batch, chosen, strict=True):
-            windows = padded[i].unfold(0, 32, 1).unfold(1, 32, 1).permute(0, 1, 3, 4, 2)
-            shifted = (windows == image).flatten(2).all(2).any()
-            mirrored = (windows == image.flip(1)).flatten(2).all(2).any()
-            assert shifted or mirrored
+    plan = draw_plan(order, 32, seed=int(np.random.default_rng().integers(1000)), epoch=3)
+    assert sorted(plan.chosen.tolist()) == sorted(order)
+    batch = augment(padded, plan)
+    for image, i, mirror in zip(batch, plan.chosen, plan.mirrored, strict=True):
+        windows = padded[i].unfold(0, 32, 1).unfold(1, 32, 1).permute(0, 1, 3, 4, 2)
+        seen = image.flip(1) if mirror else image
+        assert (windows == seen).flatten(2).all(2).any()
+
+
+def test_an_image_is_mirrored_in_every_other_epoch() -> None:
+    order = np.arange(500)
+    seen = []
+    for epoch in range(3):
+        plan = draw_plan(order, 32, seed=5, epoch=epoch)
+        seen.append(plan.mirrored[torch.argsort(plan.chosen)])
+    assert torch.equal(seen[0], ~seen[1])
+    assert torch.equal(seen[0], seen[2])
+    assert 0.3 < seen[0].double().mean() < 0.7
 
 
 def test_closing_images_are_not_shifted(images: Path) -> None:
     pixels, _, _ = load_images(images, 32)
-    order = np.arange(len(pixels))
-    (batches,) = augmented_batches(
-        reflect_pad(pixels), order, len(order), np.random.default_rng(), shifts=False
-    )
-    mirrored = [bool((image == pixels[i].flip(1)).all()) for i, image in enumerate(batches[0])]
-    plain = [bool((image == pixels[i]).all()) for i, image in enumerate(batches[0])]
-    assert all(a != b for a, b in zip(mirrored, plain, strict=True))
-    assert any(mirrored)
-    assert any(plain)
+    plan = draw_plan(np.arange(len(pixels)), 32, seed=0, epoch=0, shifts=False)
+    batch = augment(reflect_pad(pixels), plan)
+    for image, i, mirror in zip(batch, plan.chosen, plan.mirrored, strict=True):
+        assert torch.equal(image.flip(1) if mirror else image, pixels[i])
+    assert 0 < plan.mirrored.sum() < len(pixels)
+
+
+def test_squares_are_blanked_where_the_plan_says() -> None:
+    plan = draw_plan(np.arange(50), 32, seed=1, epoch=0)
+    inputs = torch.rand(50, 3, 32, 32) + 1
+    out = blank_squares(inputs, plan, 8)
+    for i in range(50):
+        row, column = int(plan.cut_rows[i]), int(plan.cut_columns[i])
+        expected = inputs[i].clone()
+        expected[:, max(0, row - 4) : row + 4, max(0, column - 4) : column + 4] = 0
+        assert torch.equal(out[i], expected)
 
 
 def test_normalized_pixels_follow_the_formula() -> None:
@@ -242,7 +275,7 @@ def _finished(folder: Path, **changes: object) -> Path:
     network = find_model("ghostshiftaddnet").build()
     state = {
         "model": network.state_dict(),
-        "network": repr(network),
+        "network": describe(network),
         "optimizer": {},
         "epoch": 3,
         "recipe": {**dataclasses.asdict(Recipe()), "epochs": 3, "closing_epochs": 0},
@@ -257,12 +290,13 @@ def test_finished_weights_are_published_with_their_command(tmp_path: Path) -> No
     weights, recipe = compact_weights(spec, _finished(tmp_path))
     assert len(weights) < 5_000_000
     report = {"images": 10, "top1": 0.5, "top5": 0.9}
-    text = card(spec, measure(spec.build(), spec.input_size), recipe, report, len(weights))
-    assert (
-        'make train MODEL=ghostshiftaddnet DATA=train.zip ARGS="--epochs 3 --closing-epochs 0"\n'
-        in text
-    )
-    assert "| **50.00%** |" in text
+    measured = Measured(report, {**report, "top1": 0.4})
+    cost = measure(spec.build(), spec.input_size)
+    text = card(spec, cost, recipe, measured, len(weights), "It ran somewhere.")
+    assert 'make train MODEL=ghostshiftaddnet DATA=train.zip ARGS="--epochs 3"\n' in text
+    assert "| top-1, 10 test images | **50.00%** |" in text
+    assert "| top-1, int8 | 40.00% |" in text
+    assert "It ran somewhere." in text
 
 
 @pytest.mark.parametrize(
