@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show(line)
     for line in effect(opened, options.fixed_point):
         show(line)
+    _warn_of_equal_labels(opened.spec.labels)
     if not opened.sha256:
         _warn_untrained(opened)
     return FINE
@@ -139,6 +140,12 @@ def _summary(
             f"unchecked   {len(unchecked)} of these by what they carry alone: their own forward "
             f"does not run on this machine ({unchecked[0]})"
         )
+
+
+def _warn_of_equal_labels(labels: Sequence[str]) -> None:
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        remark(f"warning: classes with the same label, which results cannot tell apart: {twice[0]}")
 
 
 def _warn_untrained(opened: OpenedModel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -67,12 +67,18 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _keep_computed_weights(network: nn.Module) -> None:
-    """Weights that a parametrization computes become weights: they are constants of the file."""
+    """Weights that a parametrization computes become weights: they are constants of the file.
+
+    PyTorch's own removal would take the property from a class that the user's network shares.
+    """
     for layer in list(network.modules()):
         if parametrize.is_parametrized(layer):
-            parametrizations: Any = layer.parametrizations
-            for name in list(parametrizations):
-                parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+            names = list(cast(nn.ModuleDict, layer.parametrizations))
+            values = {name: getattr(layer, name).detach().clone() for name in names}
+            del layer.parametrizations
+            layer.__class__ = type(layer).__bases__[0]
+            for name, value in values.items():
+                setattr(layer, name, nn.Parameter(value))
 
 
 def _copies_of_results(module: nn.Module) -> dict[int, Any]:

@@ -39,16 +39,10 @@ def trace(
     """
     module = _replace(network, layers)
     buffer: Any = io.BytesIO()
-    with warnings.catch_warnings(), _settled(module, input_size) as failed:
-        # The exporter that takes symbolic functions for operators is the older one, on purpose:
-        # it writes opset 13, which is what TensorRT 8.2 reads.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        # PRESERVE (below) makes the exporter fear for parameters that are to be trained on.
-        warnings.filterwarnings("ignore", message=".*constant folding", category=UserWarning)
-        # What becomes a constant is compared with a second trace, and the file with the network.
-        warnings.filterwarnings("ignore", category=TracerWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module="torch.onnx")
+    with _quiet(), _settled(module, input_size) as failed:
         try:
+            # The exporter that takes symbolic functions for operators is the older one, on purpose:
+            # it writes opset 13, which is what TensorRT 8.2 reads.
             torch.onnx.export(
                 module,
                 (torch.zeros(sizes.BATCHES[0], *input_size),),
@@ -59,8 +53,7 @@ def trace(
                 output_names=[OUTPUT],
                 dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
                 custom_opsets={DOMAIN: CONTRACT_VERSION} if layers else None,
-                # The exporter would fold BatchNorms in float32; a pass of our own does it in
-                # float64.
+                # It would fold BatchNorms in float32; a pass of our own does it in float64.
                 training=torch.onnx.TrainingMode.PRESERVE,
             )
         except ExportError:
@@ -72,6 +65,19 @@ def trace(
     # The exporter's shapes have a name of their own for the batch wherever it lost track of it.
     model.graph.ClearField("value_info")
     return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of the exporter that do not concern what is done here."""
+    with warnings.catch_warnings():
+        # That it is the older one; and that PRESERVE leaves parameters that are trained on.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*constant folding", category=UserWarning)
+        # What becomes a constant is compared with a second trace, and the file with the network.
+        warnings.filterwarnings("ignore", category=TracerWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="torch.onnx")
+        yield
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def make(
 
     Args:
         source: of the network that the model was exported from.
-        checkpoint: of the weights that the model was exported from; None for the shipped ones.
+        checkpoint: the weights that the model was exported from; None for the shipped ones.
         host_library: this machine's operator library; searched for when None.
 
     Raises ShiftAddError.

@@ -341,6 +341,15 @@ def test_a_spec_of_ours_is_found_and_options_go_first(
         assert line in said
 
 
+def test_classes_of_one_label_are_said(packages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from export import __main__ as command
+
+    (packages / "names.txt").write_text("cat\ncat\n")
+    names = ["--labels", str(packages / "names.txt"), "--out", str(packages / "out")]
+    assert command.main([f"{packages}/ours.py:net", *names]) == 0
+    assert "the same label, which results cannot tell apart: cat" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

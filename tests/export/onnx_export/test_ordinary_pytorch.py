@@ -41,7 +41,7 @@ def _one_thread() -> Iterator[None]:
 
 def spec_of(size: tuple[int, int, int]) -> ModelSpec:
     labels = tuple(f"label {i}" for i in range(idioms.CLASSES))
-    return dataclasses.replace(make_spec(size), labels=labels)
+    return dataclasses.replace(make_spec(size), labels=labels, resize=max(size))
 
 
 def flat(result: Any) -> list[torch.Tensor]:

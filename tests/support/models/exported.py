@@ -103,7 +103,7 @@ def make_spec(size: tuple[int, int, int] = SIZE, name: str = "tiny") -> ModelSpe
     """A registry entry for a network of these tests."""
     labels = tuple(f"label {i}" for i in range(CLASSES))
     means, stds = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-    return ModelSpec(name, "", TinyNet, size, 24, means, stds, labels, None)
+    return ModelSpec(name, "", TinyNet, size, max(24, *size[1:]), means, stds, labels, None)
 
 
 def reference(network: nn.Module, x: Array) -> Array:
