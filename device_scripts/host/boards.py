@@ -12,11 +12,13 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from runtime.core.errors import ShiftAddError
+from runtime.core.errors import ShiftAddError, reason
 
 FOLDER = Path(__file__).resolve().parents[1] / "boards"
 JETSON_NANO = "jetson-nano"
+_KEYS = {"title": str, "elf_machine": int, "page": str}
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,38 @@ class Board:
 
 
 def names() -> list[str]:
-    """The names of all boards."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/board.json"))
+    """The names of all boards: of every folder, whether it is complete or not."""
+    return sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
 
 
 def find(name: str = JETSON_NANO) -> Board:
-    """The board of this name. Raises ShiftAddError where there is none."""
+    """The board of this name.
+
+    Raises ShiftAddError where there is none, and for a board.json that is missing, is not JSON, or
+    has not exactly the keys of a board with values of their types.
+    """
     if name not in names():
         raise ShiftAddError(f"no board {name!r}; known boards: {', '.join(names())}")
-    return Board(name=name, **json.loads((FOLDER / name / "board.json").read_text()))
+    path = FOLDER / name / "board.json"
+    return Board(name=name, **_checked(path, _read(path)))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ShiftAddError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def _checked(path: Path, entries: Any) -> dict[str, Any]:
+    if not isinstance(entries, dict):
+        raise ShiftAddError(f"{path}: has to be a JSON object with {', '.join(_KEYS)}")
+    for key, kind in _KEYS.items():
+        if key not in entries:
+            raise ShiftAddError(f"{path}: the key {key!r} is missing")
+        if type(entries[key]) is not kind:
+            raise ShiftAddError(f"{path}: {key!r} has to be of type {kind.__name__}")
+    for key in entries:
+        if key not in _KEYS:
+            raise ShiftAddError(f"{path}: unknown key {key!r}; known keys: {', '.join(_KEYS)}")
+    return entries

@@ -194,7 +194,7 @@ def _shown(spec: CompleteSpec, origins: Sequence[str]) -> Iterator[str]:
         "mean": ", ".join(map(str, spec.mean)),
         "std": ", ".join(map(str, spec.std)),
         "resize": f"{spec.resize} pixels",
-        "labels": f"{len(spec.labels)}: {', '.join(spec.labels[:3])}, ...",
+        "labels": f"{len(spec.labels)}: {_first_of(spec.labels)}",
     }
     defaults = {
         "mean": "nothing says it: pixels stay as they are",
@@ -204,6 +204,11 @@ def _shown(spec: CompleteSpec, origins: Sequence[str]) -> Iterator[str]:
     }
     for (name, value), origin in zip(values.items(), origins, strict=False):
         yield f"{name:11} {value} ({origin or defaults[name]})"
+
+
+def _first_of(labels: Sequence[str]) -> str:
+    """The first three, and "..." where there are more."""
+    return ", ".join([*labels[:3], *(["..."] if len(labels) > 3 else [])])
 
 
 def _size(text: str) -> tuple[int, ...]:

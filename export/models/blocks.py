@@ -1,4 +1,4 @@
-"""What GhostNet and GhostShiftAddNet have in common: channel rounding and the SE block."""
+"""Parts that the families share: channel rounding, the SE block, a layer with its BatchNorm."""
 
 from __future__ import annotations
 

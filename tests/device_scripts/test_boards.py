@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,12 +44,50 @@ def test_a_board_has_everything(name: str) -> None:
 
 
 def test_an_unknown_board_is_one_line() -> None:
-    with pytest.raises(ShiftAddError, match="no board 'x'; known boards: jetson-nano"):
+    with pytest.raises(ShiftAddError) as raised:
         boards.find("x")
+    assert str(raised.value) == f"no board 'x'; known boards: {', '.join(boards.names())}"
     told = facts(REPOSITORY, SHIFTADD_BOARD="x")
     assert told.returncode == 2
     assert told.stderr.count("\n") == 1
     assert "boards/x/facts.sh is missing" in told.stderr
+
+
+COMPLETE = {"title": "Other Board", "elf_machine": 183, "page": "docs/other.md"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "line"),
+    [
+        (None, "cannot be read: "),
+        ("not JSON", "cannot be read: "),
+        ([], "has to be a JSON object with title, elf_machine, page"),
+        ({"title": "Other Board", "page": "docs/other.md"}, "the key 'elf_machine' is missing"),
+        ({**COMPLETE, "colour": "green"}, "unknown key 'colour'; known keys: title, "),
+        ({**COMPLETE, "elf_machine": "183"}, "'elf_machine' has to be of type int"),
+    ],
+)
+def test_a_faulty_board_json_is_one_line_with_its_path(
+    entries: object, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boards, "FOLDER", tmp_path)
+    file = tmp_path / "other" / "board.json"
+    file.parent.mkdir()
+    if entries is not None:
+        file.write_text(entries if isinstance(entries, str) else json.dumps(entries))
+    with pytest.raises(ShiftAddError) as raised:
+        boards.find("other")
+    assert str(raised.value).startswith(f"{file}: {line}")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_without_files_is_a_board_that_lacks_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the test of every board fails for it."""
+    monkeypatch.setattr(boards, "FOLDER", tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert boards.names() == ["empty"]
 
 
 def test_a_bundle_knows_its_own_board(tmp_path: Path) -> None:

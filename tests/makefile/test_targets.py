@@ -8,14 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from device_scripts.host.commands.libraries import known_boards
 from tests.support.checkout import Checkout, make_checkout
 
 MODEL = "build/models/ghostshiftaddnet.onnx"
+_BOARDS = ", ".join(known_boards())
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    return make_checkout(tmp_path)
+    """With an image and data; the stand-ins do not read what is in them."""
+    made = make_checkout(tmp_path)
+    for name in ("a.png", "d", "data"):
+        (made.folder / name).touch()
+    return made
 
 
 def refused(checkout: Checkout, *words: str, **environment: str) -> str:
@@ -47,12 +53,21 @@ def test_an_unknown_model_is_refused_before_anything_is_compiled(
         (["evaluate"], "set DATA=folder-or-zip"),
         (["calibrate"], "set DATA=folder-or-zip"),
         (["train"], "set DATA=folder-or-zip"),
+        (["infer", "IMAGE=no.png"], "IMAGE=no.png: no such file or folder"),
+        (["evaluate", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
+        (["calibrate", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
+        (["train", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
+        (["finetune", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
+        (["bundle", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
+        (["deploy", "DEVICE=u@h", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
+        (["validate-int8", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
+        (["validate", "INT8=1", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
         (["deploy"], "set DEVICE=user@host"),
         (["deploy", "DEVICE=@"], "DEVICE: '@' is no board"),
         (["deploy", "DEVICE=-oProxyCommand=x"], "DEVICE: '-oProxyCommand=x' is no board"),
         (["deploy", "DEVICE=nano@"], "DEVICE: 'nano@' is no board"),
         (["deploy", "DEVICE=a b"], "DEVICE: 'a b' is no board"),
-        (["plugins", "BOARD=none"], "BOARD=none: no such board; known boards: jetson-nano"),
+        (["plugins", "BOARD=none"], f"BOARD=none: no such board; known boards: {_BOARDS}"),
         (["bundle", "BOARD=none"], "BOARD=none: no such board"),
         (["plugins", "TARGET=portable"], "plugins: TARGET is the form of an exported file"),
         (["export", "TARGET=none"], "TARGET is one of jetson-nano, portable, standard; got none"),
@@ -69,6 +84,7 @@ def test_an_unknown_model_is_refused_before_anything_is_compiled(
 def test_what_is_refused(checkout: Checkout, words: list[str], line: str) -> None:
     if line:
         assert refused(checkout, *words).startswith(line)
+        assert export_count(checkout) == 0
     else:
         assert checkout.make(*words).returncode == 0
 

@@ -46,6 +46,11 @@ def checkout(shared: Checkout) -> Checkout:
     return shared
 
 
+def have(checkout: Checkout, name: str) -> None:
+    """Makes a folder of this name, because IMAGE and DATA have to exist."""
+    (checkout.folder / name).mkdir(exist_ok=True)
+
+
 def as_path(value: str) -> str:
     return f"./{value}" if value.startswith("-") else value
 
@@ -53,6 +58,7 @@ def as_path(value: str) -> str:
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_a_value_on_the_command_line_is_data(checkout: Checkout, value: str) -> None:
     given = [f"{name}={value}" for name in VARIABLES]
+    have(checkout, value)
     done = checkout.make("infer", "calibrate", "export", *given)
     assert (done.returncode, done.stderr) == (0, "")
     check_taken(checkout, value)
@@ -63,6 +69,7 @@ def test_a_value_on_the_command_line_is_data(checkout: Checkout, value: str) -> 
 )
 def test_a_value_of_the_environment_is_data(checkout: Checkout, name: str) -> None:
     environment = dict.fromkeys(VARIABLES, HOSTILE[name])
+    have(checkout, HOSTILE[name])
     done = checkout.make("infer", "calibrate", "export", environment=environment)
     assert (done.returncode, done.stderr) == (0, "")
     check_taken(checkout, HOSTILE[name])
@@ -85,6 +92,7 @@ def check_taken(checkout: Checkout, value: str) -> None:
 def test_every_target_takes_a_value_as_data(checkout: Checkout) -> None:
     value = "-a b'$(touch ran)`touch ran`"
     given = [f"{name}={value}" for name in VARIABLES]
+    have(checkout, value)
     done = checkout.make("evaluate", "validate", "validate-int8", "train", "finetune", *given)
     assert (done.returncode, done.stderr) == (0, "")
     path = as_path(value)
@@ -113,6 +121,7 @@ def ran(checkout: Checkout) -> list[Path]:
 def test_no_value_runs(checkout: Checkout, variable: str, target: str) -> None:
     """Every other variable: refused or taken, but never run."""
     value = "x;touch ran;`touch ran`$(touch ran)$(shell touch ran)"
+    have(checkout, "data")
     checkout.make(target, f"{variable}={value}", "DATA=data")
     checkout.make(target, "DATA=data", environment={variable: value})
     assert not ran(checkout)

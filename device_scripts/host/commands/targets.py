@@ -69,6 +69,18 @@ def _need(variables: Variables, *names: str) -> None:
             raise RefusedError(_NEEDED[name])
 
 
+def _need_existing(variables: Variables, name: str) -> None:
+    """Refuses a variable that was not given, or that names nothing that exists."""
+    _need(variables, name)
+    _check_existing(variables, name)
+
+
+def _check_existing(variables: Variables, name: str) -> None:
+    """Refuses a variable that names nothing that exists; one that was not given is fine."""
+    if variables.given(name) and not os.path.exists(variables[name]):
+        raise RefusedError("{}={}: no such file or folder".format(name, variables[name]))
+
+
 def _setup(variables: Variables) -> None:
     set_up()
 
@@ -127,7 +139,7 @@ def _engine(variables: Variables) -> None:
 
 
 def _infer(variables: Variables) -> None:
-    _need(variables, "IMAGE")
+    _need_existing(variables, "IMAGE")
     _have_model_and_library(variables)
     become(
         script(
@@ -177,6 +189,7 @@ def _validate(variables: Variables) -> None:
 
 
 def _validate_int8(variables: Variables) -> None:
+    _check_existing(variables, "DATA")
     set_up()
     # A file that was named is taken as it is, and so is the float one beside it.
     named = variables.given("MODEL_FILE")
@@ -194,7 +207,7 @@ def _validate_int8(variables: Variables) -> None:
 
 
 def _evaluate(variables: Variables) -> None:
-    _need(variables, "DATA")
+    _need_existing(variables, "DATA")
     _have_model_and_library(variables)
     become(
         script(
@@ -207,7 +220,7 @@ def _evaluate(variables: Variables) -> None:
 
 
 def _calibrate(variables: Variables) -> None:
-    _need(variables, "DATA")
+    _need_existing(variables, "DATA")
     _have_model_and_library(variables)
     become([*_calibration(variables), *variables.words("ARGS")])
 
@@ -247,6 +260,7 @@ def _have_bundle_parts(variables: Variables) -> str:
         raise RefusedError(
             "bundle: TARGET is jetson-nano, or left out; got {}".format(variables["TARGET"])
         )
+    _check_existing(variables, "DATA")
     set_up()
     check_model(variables)
     have_model(variables)
@@ -313,7 +327,7 @@ def _finetune(variables: Variables) -> None:
 
 
 def _have_library_for_training(variables: Variables) -> None:
-    _need(variables, "DATA")
+    _need_existing(variables, "DATA")
     set_up()
     check_model(variables)
     build_operator_library()
