@@ -39,6 +39,7 @@ help:  ## this list
 	@echo '             IMAGE=file DATA=folder-or-zip DEVICE=user@host PYTHON=python3 PEERS=1 BITS=8|16'
 	@echo '             METHOD=minmax|percentile|entropy|mse SAMPLES=512 KEEP_FLOAT=node,... SENSITIVITY=dB'
 	@echo '             BACKEND=onnxruntime|tensorrt PRECISION=fp16|fp32|int8 WORKSPACE=MiB ENGINE_PYTHON=python3'
+	@echo '             INT8=1 (make validate: as make validate-int8) CMAKE_ARGS="options of cmake" FUZZ="target ..." SECONDS=600'
 	@echo '             ARGS="more options": words as in a shell, quotes included; nothing in them is expanded or run'
 
 setup:  ## make .venv with everything that is needed, pinned

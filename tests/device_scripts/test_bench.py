@@ -18,8 +18,8 @@ from device_scripts.host.bench.layers import NAMED, Layer, all_layers, resnet20
 from device_scripts.host.bench.models import ORT, PAIRS, compare
 from device_scripts.host.bench.nodes import OPERATORS
 from device_scripts.host.bench.peak import PEAKS, build_peaks
-from device_scripts.host.bench.peer_child import quantize_onnx
-from device_scripts.host.bench.peers import Peer, Peers
+from device_scripts.host.bench.peer_child import engines, quantize_onnx
+from device_scripts.host.bench.peers import PEERS, Peer, Peers
 from device_scripts.host.bench.report import COMPARISONS, Report, Row, write_report
 from device_scripts.host.bench.timing import Times
 from runtime.core.errors import ShiftAddError
@@ -72,6 +72,10 @@ def test_a_layer_is_measured_in_every_operator(operator_library: Path, tmp_path:
         document["layers"][1]["seconds"]["ShiftConv"] == rows[1].times["ShiftConv"].seconds.tolist()
     )
     assert (tmp_path / "bench.png").stat().st_size > 1000
+
+
+def test_every_peer_can_be_started(tmp_path: Path) -> None:
+    assert set(engines(tmp_path / "model", 1, (1, 3, 32, 32))) == set(PEERS.values())
 
 
 def test_the_table_has_the_named_layers_letters() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from device_scripts.host.commands import variables
 from device_scripts.host.commands.libraries import known_boards
 from tests.support.checkout import Checkout, make_checkout
 
@@ -312,4 +313,6 @@ def test_help_runs_nothing_and_lists_every_target(checkout: Checkout) -> None:
     assert not checkout.programs()
     for target in ("export", "validate-int8", "test-fast", "clean"):
         assert f"  make {target} " in done.stdout
+    for variable in variables.NAMES:
+        assert f"{variable}=" in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 140

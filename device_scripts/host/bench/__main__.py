@@ -26,7 +26,7 @@ from device_scripts.host.bench.layers import NAMED, Layer, all_layers, network_l
 from device_scripts.host.bench.models import PAIRS, Comparison, compare
 from device_scripts.host.bench.nodes import OPERATORS
 from device_scripts.host.bench.peak import Peak, build_peaks
-from device_scripts.host.bench.peers import Peers
+from device_scripts.host.bench.peers import PEERS, Peers
 from device_scripts.host.bench.report import Report, Row, write_report
 from device_scripts.host.bench.timing import ROUNDS, Contestant, Runner, race
 from export.loading.options import add_model, add_spec, open_model
@@ -106,7 +106,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--peers", type=Path, metavar="PYTHON",
-        help="interpreter with requirements-peers.txt: adds OpenVINO, ncnn and LiteRT",
+        help="interpreter with requirements-peers.txt: adds " + ", ".join(PEERS),
     )  # fmt: skip
     parser.add_argument("--rounds", type=positive, default=ROUNDS, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("build/reports/bench"))

@@ -101,12 +101,16 @@ def _litert(path: Path, threads: int, shape: tuple[int, ...]) -> Run:
     return run
 
 
-def _start(engine: str, stem: Path, threads: int) -> Run:
-    """A function that runs the model in the engine; for fp32 its outputs are checked against ONNX
-    Runtime's."""
-    reference, shape = _onnxruntime(stem.with_suffix(".onnx"), threads)
+def engines(stem: Path, threads: int, shape: tuple[int, ...]) -> dict[str, Callable[[], Run]]:
+    """What starts each engine of `peers.PEERS` on the model; only a call loads the engine.
+
+    Args:
+        stem: of the files that `convert` wrote.
+        threads: of the engine.
+        shape: the input's, [N, C, H, W].
+    """
     int8 = Path(f"{stem}.int8.onnx")
-    starts: dict[str, Callable[[], Run]] = {
+    return {
         "onnxruntime-int8": lambda: _onnxruntime(int8, threads)[0],
         "openvino": lambda: _openvino(stem.with_suffix(".onnx"), threads, shape),
         "openvino-int8": lambda: _openvino(int8, threads, shape),
@@ -114,7 +118,13 @@ def _start(engine: str, stem: Path, threads: int) -> Run:
         "litert": lambda: _litert(stem.with_suffix(".tflite"), threads, shape),
         "litert-int8": lambda: _litert(Path(f"{stem}.int8.tflite"), threads, shape),
     }
-    run = starts[engine]()
+
+
+def _start(engine: str, stem: Path, threads: int) -> Run:
+    """A function that runs the model in the engine; for fp32 its outputs are checked against ONNX
+    Runtime's."""
+    reference, shape = _onnxruntime(stem.with_suffix(".onnx"), threads)
+    run = engines(stem, threads, shape)[engine]()
     if not engine.endswith("int8"):
         expected = np.ravel(reference())
         error = np.linalg.norm(np.ravel(run()) - expected) / np.linalg.norm(expected)

@@ -47,7 +47,7 @@ def set_up_peers() -> str:
 
     def install(lock: int) -> None:
         print(
-            "bench: making .venv-peers with OpenVINO, ncnn and LiteRT (some minutes)",
+            "bench: making .venv-peers with the engines of requirements-peers.txt (some minutes)",
             flush=True,
         )
         run([sys.executable, "-m", "venv", folder], lock)
