@@ -299,6 +299,7 @@ def test_what_timm_publishes_is_found(packages: Path, capsys: pytest.CaptureFixt
     assert (metadata.mean, metadata.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
     assert metadata.labels[285] == "Egyptian cat"
     assert "0.5, 0.4, 0.3 (timm's default_cfg)" in said
+    assert "1000: tench, goldfish, great white shark, ... (" in said
 
 
 def test_timms_newer_form_and_another_number_of_classes(
@@ -337,7 +338,11 @@ def test_a_spec_of_ours_is_found_and_options_go_first(
     )
     assert (metadata.labels, metadata.mean) == (("yes", "no"), (0.1, 0.2, 0.3))
     assert (metadata.std, metadata.resize) == ((0.5, 0.5, 0.25), 16)
-    for line in ("3x8x8 (the spec of the network)", "0.5, 0.5, 0.25 (given)"):
+    for line in (
+        "3x8x8 (the spec of the network)",
+        "0.5, 0.5, 0.25 (given)",
+        "2: yes, no (the spec of the network)",
+    ):
         assert line in said
 
 
