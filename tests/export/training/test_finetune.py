@@ -246,7 +246,7 @@ def _table(model: onnx.ModelProto, fixed: FixedPointNetwork) -> Table:
             values[node.output[0]] = unnamed[node.op_type].popleft()
         else:  # shares its inputs' scale
             values[node.output[0]] = values[node.input[0]]
-    return Table("tiny", "", "minmax", 1, "", values, {})
+    return Table("tiny", "", "minmax", 1, "", values)
 
 
 def _layer_codes(model: onnx.ModelProto, x: Array, library: Path) -> Iterator[tuple[str, Array]]:
