@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor, nn
@@ -179,15 +180,23 @@ def test_a_branch_by_content_is_refused() -> None:
 
 
 def test_pytorchs_own_error_is_not_held_against_a_file() -> None:
-    """A network whose float32 run cancels nearly everything: float64 tells right from wrong."""
+    """A network whose float32 run cancels nearly everything: float64 tells right from wrong.
+
+    Its values differ from place to place even for a constant image. A sum of equal values is
+    rounded the same way at every step, and PyTorch and ONNX Runtime, which sum in other orders,
+    are then more than the allowed factor apart in a quarter of all draws.
+    """
 
     class Cancelling(nn.Module):
+        places: Tensor
+
         def __init__(self) -> None:
             super().__init__()
+            self.register_buffer("places", torch.randn(SIZE))
             self.layer = nn.Conv2d(3, 7, 3, bias=False)
 
         def forward(self, x: Tensor) -> Tensor:
-            y = self.layer(x) + 3e4
+            y = self.layer(x * self.places) + 3e4
             logits: Tensor = (y.mean((2, 3)) - 3e4) * 10
             return logits
 
