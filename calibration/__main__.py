@@ -189,7 +189,6 @@ def _calibrated(model: ModelFile, samples: Samples, method: str, library: str | 
         ranges = choose(observed, method)
     except ModelError as error:
         raise ModelError(f"{model.path}: {error}") from error
-    means = {name: seen.means for name, seen in observed.items()}
     return Table(
         model=model.metadata.model,
         model_sha256=model.sha256,
@@ -197,7 +196,6 @@ def _calibrated(model: ModelFile, samples: Samples, method: str, library: str | 
         samples=samples.used,
         data_sha256=samples.sha256,
         ranges=ranges,
-        means={name: values for name, values in means.items() if values is not None},
     )
 
 

@@ -2,7 +2,7 @@
 gets.
 
 ONNX Runtime runs the model with the operator library and with every activation as an output, a few
-images at a time. Only extremes, sums and counts of a batch are kept.
+images at a time. Only extremes and counts of a batch are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from runtime.core.metadata import Metadata
 from runtime.core.session import INPUT
 
 Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
 
@@ -43,8 +42,6 @@ class Activation:
         self.name = name
         self.histogram = Histogram() if with_histogram else None
         self._low, self._high = np.inf, -np.inf
-        self._sums: Float64 | None = None
-        self._values_a_channel = 0
 
     def add(self, values: Float32) -> None:
         """Takes the tensor of one batch, [N, C, ...] where it has channels.
@@ -62,25 +59,11 @@ class Activation:
         self._low, self._high = min(self._low, low), max(self._high, high)
         if self.histogram is not None:
             self.histogram.add(values, max(-low, high))
-        if values.ndim > 1:
-            self._add_sums(values)
 
     @property
     def seen(self) -> Range:
         """The least and the largest value."""
         return Range(self._low, self._high)
-
-    @property
-    def means(self) -> tuple[float, ...] | None:
-        """The mean of each channel; None where the tensor has no channel axis."""
-        if self._sums is None:
-            return None
-        return tuple((self._sums / self._values_a_channel).tolist())
-
-    def _add_sums(self, values: Float32) -> None:
-        sums = values.sum(axis=(0, *range(2, values.ndim)), dtype=np.float64)
-        self._sums = sums if self._sums is None else self._sums + sums
-        self._values_a_channel += values.size // len(sums)
 
 
 def observe(

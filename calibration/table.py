@@ -32,8 +32,6 @@ class Table:
         samples: images that were run.
         data_sha256: the SHA-256 of their names and pixels, in order.
         ranges: by tensor; the graph's input is one of them.
-        means: by tensor, the mean of each channel over all samples and positions, float64; only
-            tensors with a channel axis have them.
     """
 
     model: str
@@ -42,30 +40,25 @@ class Table:
     samples: int
     data_sha256: str
     ranges: Mapping[str, Range]
-    means: Mapping[str, tuple[float, ...]]
 
 
 def to_bytes(table: Table) -> bytes:
     """The table as its file holds it. Raises ModelError for a range that `grid_over` refuses."""
     head = asdict(table)
-    for name in ("ranges", "means"):
-        del head[name]
+    del head["ranges"]
     lines = json.dumps({"format_version": FORMAT_VERSION, **head}, indent=2).splitlines()[1:-1]
-    # Every tensor is put on one line; indented, the means of its channels would take a line each.
+    # Every tensor is put on one line, so that a table of hundreds can be read.
     tensors = ",\n".join(
-        f"    {json.dumps(name)}: {json.dumps(_entry(table, name))}" for name in table.ranges
+        f"    {json.dumps(name)}: {json.dumps(_entry(name, limits))}"
+        for name, limits in table.ranges.items()
     )
     text = "\n".join(["{", *lines]) + ',\n  "tensors": {\n' + tensors + "\n  }\n}\n"
     return text.encode()
 
 
-def _entry(table: Table, name: str) -> dict[str, Any]:
-    limits = table.ranges[name]
+def _entry(name: str, limits: Range) -> dict[str, Any]:
     grid = grid_over(name, limits)
-    entry = {**asdict(limits), "scale": grid.scale, "zero_point": grid.zero_point}
-    if name in table.means:
-        entry["means"] = table.means[name]
-    return entry
+    return {**asdict(limits), "scale": grid.scale, "zero_point": grid.zero_point}
 
 
 def write(path: Path, table: Table) -> None:
@@ -75,6 +68,8 @@ def write(path: Path, table: Table) -> None:
 
 def read(path: Path, model_sha256: str) -> Table:
     """The table at `path`, which has to belong to the model file with the given SHA-256.
+
+    Other fields of a tensor are passed over: tables used to hold the means of its channels.
 
     Raises ModelError, naming the file, where it is missing, damaged, of another format version, or
     of another model.
@@ -117,11 +112,6 @@ def _parsed(path: Path, entries: Any) -> Table:
         samples=_entry_of(path, entries, "samples", int),
         data_sha256=_entry_of(path, entries, "data_sha256", str),
         ranges=ranges,
-        means={
-            name: _means(path, name, entry["means"])
-            for name, entry in tensors.items()
-            if "means" in entry
-        },
     )
 
 
@@ -147,12 +137,6 @@ def _range(path: Path, name: str, entry: Any) -> Range:
     if (grid.scale, grid.zero_point) != (entry["scale"], entry["zero_point"]):
         raise _damaged(path, f"the scale and zero point of {name} do not follow from its range")
     return limits
-
-
-def _means(path: Path, name: str, values: Any) -> tuple[float, ...]:
-    if not isinstance(values, list) or not all(map(_is_finite, values)):
-        raise _damaged(path, f"the means of {name} are no list of finite numbers")
-    return tuple(map(float, values))
 
 
 def _is_finite(value: Any) -> bool:

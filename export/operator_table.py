@@ -24,21 +24,25 @@ class Activation:
 
     Attributes:
         module: the class of torch.nn that computes the same.
+        function: the function of torch.nn.functional that does; None for the identity.
     """
 
     name: str
     module: str
+    function: str | None
 
 
 # A new one goes to the end: TensorRT engines hold an activation as its number here.
 _ACTIVATIONS = (
-    Activation("none", "Identity"),
-    Activation("relu", "ReLU"),
-    Activation("relu6", "ReLU6"),
-    Activation("hardswish", "Hardswish"),
+    Activation("none", "Identity", None),
+    Activation("relu", "ReLU", "relu"),
+    Activation("relu6", "ReLU6", "relu6"),
+    Activation("hardswish", "Hardswish", "hardswish"),
 )
 ACTIVATIONS: dict[str, Activation] = {entry.name: entry for entry in _ACTIVATIONS}
 LAYOUTS = ("NCHW", "NHWC")
+LARGEST_ATTRIBUTE = 2**31 - 1
+"""The greatest value of an integer attribute that has no choices."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,13 @@ from onnx import AttributeProto
 
 from export.onnx_export import codec
 from export.onnx_export.graph import Array, Editor, attribute, is_custom
-from export.operator_table import CONTRACT_VERSION, DOMAIN, OPERATORS, Attribute
+from export.operator_table import (
+    CONTRACT_VERSION,
+    DOMAIN,
+    LARGEST_ATTRIBUTE,
+    OPERATORS,
+    Attribute,
+)
 
 _TYPES = {
     "ints": AttributeProto.INTS,
@@ -32,12 +38,20 @@ def check_model(model: onnx.ModelProto) -> None:
         if node.domain != DOMAIN:
             continue
         if not is_custom(node):
-            raise ValueError(
-                f"{_title(node)}: the contract has no such operator in version {CONTRACT_VERSION}"
-            )
+            raise ValueError(f"{_title(node)}: {_why_not(node)}")
         _check_attributes(node)
         _check_weights(editor, node, channels.get(node.input[0]) if node.input else None)
     _check_version(model, editor)
+
+
+def _why_not(node: onnx.NodeProto) -> str:
+    """Why an operator of the domain that is no float one has no place in the model."""
+    if node.op_type in OPERATORS:
+        return (
+            "is an integer operator, and only float models are checked here: give the float model "
+            "that this one was quantized from"
+        )
+    return f"the contract has no such operator in version {CONTRACT_VERSION}"
 
 
 def _check_version(model: onnx.ModelProto, editor: Editor) -> None:
@@ -65,11 +79,19 @@ def _check_attribute(node: onnx.NodeProto, entry: AttributeProto, described: Att
         if str(value) not in described.choices:
             _refuse(node, entry.name, described.expected, value)
     elif described.type == "ints":
-        if len(value) != described.length or min(value) < described.least:
-            expected = f"{described.length} integers of at least {described.least}"
+        if len(value) != described.length or not all(_allowed(described, v) for v in value):
+            expected = f"{described.length} integers {_limits(described)}"
             _refuse(node, entry.name, expected, value)
-    elif value < described.least:
-        _refuse(node, entry.name, f"at least {described.least}", value)
+    elif not _allowed(described, value):
+        _refuse(node, entry.name, f"an integer {_limits(described)}", value)
+
+
+def _allowed(described: Attribute, value: int) -> bool:
+    return described.least <= value <= LARGEST_ATTRIBUTE
+
+
+def _limits(described: Attribute) -> str:
+    return f"from {described.least} to {LARGEST_ATTRIBUTE}"
 
 
 def _check_weights(editor: Editor, node: onnx.NodeProto, channels: int | None) -> None:

@@ -9,18 +9,16 @@ from typing import Any
 import numpy.typing as npt
 import onnx
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.onnx_export.graph import attribute, is_custom
 from export.onnx_export.naming import has_weights
+from export.operator_table import ACTIVATIONS
 
 Array = npt.NDArray[Any]
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "hardswish": F.hardswish,
+_ACTIVATIONS: dict[str, nn.Module] = {
+    name: getattr(nn, activation.module)() for name, activation in ACTIVATIONS.items()
 }
 _FOLLOWERS = 2
 """Modules that a node may hold besides its layer: a BatchNorm and an activation."""
@@ -84,8 +82,8 @@ def candidates(node: onnx.NodeProto, calls: list[Call]) -> list[Array]:
         if follower is None:
             break
         chain.append(follower)
-    activation = _ACTIVATIONS.get(attribute(node, "activation", "none"))
+    activation = _ACTIVATIONS[attribute(node, "activation", "none")]
     values = [call.value for call in chain]
-    if activation is not None:
-        values += [activation(value) for value in values]
+    # An activation that the network calls as a function is no module, so no call has its output.
+    values += [activation(value) for value in values]
     return [value.numpy() for value in values]

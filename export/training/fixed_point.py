@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from calibration.quantization import Grid, Range, grid_over
+from export.operator_table import ACTIVATIONS
 from export.operators import AdderConv2d
 from export.operators.adder import adder_conv2d
 from export.operators.layer import ConvLayer
@@ -145,12 +146,25 @@ class GridAdder(nn.Module):
         )
 
 
+def _forms(function: str) -> Iterator[Any]:
+    """How a graph names the calls of an activation: as a function of torch.nn.functional or of
+    torch, or as a tensor's method; each also in place, with an underscore behind its name."""
+    for name in (function, f"{function}_"):
+        yield from (getattr(owner, name) for owner in (F, torch) if hasattr(owner, name))
+        if hasattr(Tensor, name):
+            yield name
+
+
 # What moves or chooses values: its output's codes are its inputs'.
 _PASSING_MODULES = (nn.Identity, nn.Dropout, nn.Flatten, nn.MaxPool2d)
 _PASSING_CALLS = {torch.cat, torch.flatten, operator.getitem, "flatten", "reshape", "view"}
 # What is computed in one go with the layer or the sum before it.
-_EPILOGUE_MODULES = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardswish)
-_EPILOGUE_CALLS = {F.relu, F.relu6, operator.add, operator.mul, operator.truediv}
+_FUNCTIONS = {each.module: each.function for each in ACTIVATIONS.values() if each.function}
+_EPILOGUE_MODULES = (nn.BatchNorm2d, *(getattr(nn, name) for name in _FUNCTIONS))
+_EPILOGUE_CALLS = {
+    *(operator.add, operator.mul, operator.truediv),
+    *(form for name in _FUNCTIONS.values() for form in _forms(name)),
+}
 
 
 class FixedPointNetwork(nn.Module):

@@ -56,7 +56,7 @@ std::vector<int64_t> ConvNode::plausible_shape(const OrtKernelInfo* info) const 
   for (size_t axis = 0; axis < 2; ++axis) {
     int64_t& extent = shape[(channels_last ? 1 : 2) + axis];
     const int64_t window = attributes_.dilations[axis] * (attributes_.kernel_shape[axis] - 1) + 1;
-    if (extent < 0) extent = std::min(window, detail::kLargestAttribute);
+    if (extent < 0) extent = std::min(window, kLargestAttribute);
   }
   return shape;
 }

@@ -32,7 +32,7 @@ Dims plausible(const ConvAttributes& attributes, Dims x) {
   for (size_t axis = 0; axis < 2; ++axis) {
     auto& extent = x.d[2 + axis];
     const int64_t window = attributes.dilations[axis] * (attributes.kernel_shape[axis] - 1) + 1;
-    if (extent < 0) extent = static_cast<int32_t>(std::min(window, detail::kLargestAttribute));
+    if (extent < 0) extent = static_cast<int32_t>(std::min(window, kLargestAttribute));
   }
   return x;
 }

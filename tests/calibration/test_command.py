@@ -79,7 +79,6 @@ def test_the_table_is_of_the_images(
     x = batch([folder.open(i) for i in range(0, 14, 2)], parse(metadata()))
     assert table.ranges["input"].low == x.min()
     assert table.ranges["input"].high == x.max()
-    assert table.means["input"] == pytest.approx(x.mean(axis=(0, 2, 3)), rel=1e-4)
     assert set(table.ranges) == {"input", "pooled", "flat", "logits"}
 
 

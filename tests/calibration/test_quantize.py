@@ -105,7 +105,7 @@ def all_values(model: onnx.ModelProto, library: Path, x: Array) -> dict[str, Arr
 
 def table_of(values: Mapping[str, Array]) -> Table:
     ranges = {name: Range(float(v.min()), float(v.max())) for name, v in values.items()}
-    return Table("tiny", "", "minmax", IMAGES, "", ranges, {})
+    return Table("tiny", "", "minmax", IMAGES, "", ranges)
 
 
 def quantized(

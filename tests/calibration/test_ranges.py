@@ -82,11 +82,8 @@ def test_minmax_is_exact(tmp_path: Path, rng: np.random.Generator) -> None:
     scaled = x * np.array([0.5, -2, 3], np.float32).reshape(1, 3, 1, 1)
     for name, values in (("input", x), ("scaled", scaled), ("positive", np.maximum(scaled, 0))):
         assert ranges[name] == Range(float(values.min()), float(values.max()))
-        means = observed[name].means
-        assert means == pytest.approx(values.mean(axis=(0, 2, 3), dtype=np.float64), rel=1e-9)
     pooled = np.maximum(scaled, 0).mean(axis=(2, 3))
     assert ranges["flat"].high == pytest.approx(pooled.max(), rel=1e-5)
-    assert len(observed["logits"].means or ()) == len(LABELS)
 
 
 def test_minmax_agrees_with_onnx_runtimes_own(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -253,7 +250,6 @@ def test_custom_operators(tmp_path: Path, rng: np.random.Generator, operator_lib
     maps = np.einsum("mc,nchw->nmhw", weight, x.astype(np.float64))
     found = choose(observed, "minmax")["maps"]
     assert (found.low, found.high) == pytest.approx((maps.min(), maps.max()), rel=1e-5)
-    assert observed["maps"].means == pytest.approx(maps.mean(axis=(0, 2, 3)), abs=1e-5)
 
 
 def test_only_what_depends_on_the_image_is_an_activation(

@@ -56,7 +56,7 @@ def batches() -> list[Array]:
 @pytest.fixture(scope="module")
 def table(model: onnx.ModelProto, batches: list[Array], operator_library: Path) -> Table:
     observed = observe(model, metadata_of(model), batches, "minmax", str(operator_library))
-    return Table("tiny", "", "minmax", 8, "", choose(observed, "minmax"), {})
+    return Table("tiny", "", "minmax", 8, "", choose(observed, "minmax"))
 
 
 @pytest.fixture

@@ -33,7 +33,6 @@ def table(**ranges: tuple[float, float]) -> Table:
         samples=1,
         data_sha256="",
         ranges={name: Range(*limits) for name, limits in ranges.items()},
-        means={},
     )
 
 

@@ -110,7 +110,7 @@ def _sidecars() -> list[bytes]:
 
 def _tables() -> list[bytes]:
     ranges = {"input": Range(-2.5, 2.25), "a/b": Range(0.0, 6.0)}
-    found = table.Table("small", SHA256, "mse", 7, SHA256, ranges, {"input": (0.1, -1e-30, 3.0)})
+    found = table.Table("small", SHA256, "mse", 7, SHA256, ranges)
     return [table.to_bytes(found), json.dumps(json.loads(table.to_bytes(found))).encode()]
 
 

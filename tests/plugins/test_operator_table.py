@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 from export.onnx_export import functions
@@ -14,6 +16,7 @@ from export.operator_table import (
     CONTRACT_VERSION,
     DOMAIN,
     FLOAT_OPERATORS,
+    LARGEST_ATTRIBUTE,
     LAYOUTS,
     OPERATORS,
     Operator,
@@ -48,15 +51,19 @@ def test_the_table_of_cpp_is_the_same() -> None:
     assert printed == {
         "domain": DOMAIN,
         "version": CONTRACT_VERSION,
+        "largest_attribute": LARGEST_ATTRIBUTE,
         "activations": list(ACTIVATIONS),
         "layouts": list(LAYOUTS),
         "operators": [as_json(operator) for operator in OPERATORS.values()],
     }
 
 
-def test_every_activation_is_a_module_of_torch() -> None:
-    for activation in ACTIVATIONS.values():
-        assert isinstance(getattr(nn, activation.module)(), nn.Module)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activations_module_and_function_compute_the_same(name: str) -> None:
+    module = getattr(nn, ACTIVATIONS[name].module)()
+    function = ACTIVATIONS[name].function
+    x = 5 * torch.randn(1000)
+    assert torch.equal(module(x), getattr(F, function)(x) if function else x)
 
 
 @pytest.mark.parametrize("operator", FLOAT_OPERATORS)

@@ -61,7 +61,7 @@ def quantize_to(folder: Path, path: Path) -> Path:
     model = onnx.load(path)
     names = [value.name for value in model.graph.input]
     names += [name for node in model.graph.node for name in node.output]
-    table = Table(path.stem, "", "none", 0, "", dict.fromkeys(names, Range(-8.0, 8.0)), {})
+    table = Table(path.stem, "", "none", 0, "", dict.fromkeys(names, Range(-8.0, 8.0)))
     quantized = folder / f"{path.stem}.int8.onnx"
     write_model(quantize_model(model, table), quantized)
     return quantized

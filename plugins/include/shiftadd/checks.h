@@ -26,9 +26,6 @@ class ContractError : public std::invalid_argument {
 
 namespace detail {
 
-// A larger attribute has no use. Sums and products of two such values stay below 2^63.
-constexpr int64_t kLargestAttribute = std::numeric_limits<int32_t>::max();
-
 template <typename T>
 std::string text(const T& value) {
   std::ostringstream stream;

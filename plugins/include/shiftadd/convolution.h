@@ -125,9 +125,8 @@ inline void validate_attributes(OperatorKind kind, const std::string& node,
     detail::require_list(node, list.name, attributes.*list.values,
                          static_cast<size_t>(described.length), described.least);
   }
-  if (attributes.group < 1 || attributes.group > detail::kLargestAttribute) {
-    throw ContractError(node, "group",
-                        "an integer from 1 to " + detail::text(detail::kLargestAttribute),
+  if (attributes.group < 1 || attributes.group > kLargestAttribute) {
+    throw ContractError(node, "group", "an integer from 1 to " + detail::text(kLargestAttribute),
                         detail::text(attributes.group));
   }
   if (const AttributeDescription* weight_bits = find_attribute(kind, "weight_bits")) {

@@ -6,6 +6,8 @@
 #define SHIFTADD_OPERATORS_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 
 #include "shiftadd/activations.h"
 
@@ -53,6 +55,10 @@ struct Span {
 };
 
 enum class AttributeType { kInts, kInt, kString };
+
+// The greatest value of an integer attribute that has no choices; a larger one has no use. Sums and
+// products of two such values stay below 2^63.
+constexpr int64_t kLargestAttribute = std::numeric_limits<int32_t>::max();
 
 struct AttributeDescription {
   const char* name;

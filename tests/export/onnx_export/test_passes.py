@@ -15,6 +15,7 @@ from export.models import MODELS
 from export.onnx_export import cleanup, graph, naming
 from export.onnx_export.check import check_model
 from export.onnx_export.model import TARGETS, Target, export_model
+from export.operator_table import OPERATORS
 from export.operators import AdderConv2d
 from runtime.core import metadata
 from tests.support.models.exported import SIZE, Array, TinyNet, custom_nodes, make_spec, randomise
@@ -142,16 +143,22 @@ def newer_contract(model: onnx.ModelProto) -> None:
             entry.version = 2
 
 
-def unknown_operator(model: onnx.ModelProto) -> None:
-    custom_nodes(model)[0].op_type = "SubConv"
+def rename_operator(name: str) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        custom_nodes(model)[0].op_type = name
+
+    return change
 
 
 # Nodes of the small network, in order: 0 stem.0 (ShiftConv), 3 adder.0 (AdderConv).
 BREACHES = [
     (set_field(0, "strides", [2]), r"ShiftConv stem\.0: strides: expected 2 .*, got \[2\]"),
-    (set_field(0, "strides", [2, 0]), r"stem\.0: strides: expected .* at least 1, got \[2, 0\]"),
+    (set_field(0, "strides", [2, 0]), r"stem\.0: strides: .* from 1 to 2147483647, got \[2, 0\]"),
+    (set_field(0, "strides", [2, 2**31]), r"stem\.0: strides: .* to 2147483647, got \[2, 21"),
+    (set_field(3, "pads", [0, 0, 2**31, 0]), r"adder\.0: pads: .* from 0 to 2147483647, got"),
     (set_field(0, "pads", [0, 0, -1, 0]), r"stem\.0: pads: expected .*, got \[0, 0, -1, 0\]"),
-    (set_field(0, "group", 0), r"stem\.0: group: expected at least 1, got 0"),
+    (set_field(0, "group", 0), r"stem\.0: group: expected an integer from 1 to .*, got 0"),
+    (set_field(0, "group", 2**31), r"stem\.0: group: expected .* to 2147483647, got 2147483648"),
     (set_field(3, "group", 3), r"AdderConv adder\.0: output channels: .* of group 3, got 8"),
     (set_field(0, "group", 2), r"stem\.0: channels of X: expected a multiple of group 2, got 3"),
     (set_field(0, "weight_bits", 5), r"stem\.0: weight_bits: expected 4 or 8, got 5"),
@@ -170,7 +177,9 @@ BREACHES = [
     (drop_bias, r"stem\.0: inputs: expected X, W, scale and bias, got "),
     (feed_weights, r"stem\.0: input 1: expected an initializer, got input"),
     (newer_contract, r"opset_import of shiftadd must be 1, got \[2\]"),
-    (unknown_operator, r"SubConv stem\.0: the contract has no such operator in version 1"),
+    (rename_operator("SubConv"), r"SubConv stem\.0: .* no such operator in version 1"),
+    *((rename_operator(name), rf"{name} stem\.0: is an integer operator, and only float models")
+      for name, operator in OPERATORS.items() if operator.is_integer),
 ]  # fmt: skip
 
 

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import onnx
 import onnxruntime as ort  # type: ignore[import-untyped]
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ from export.models import find_model
 from export.models.datasets import CIFAR10
 from export.models.ghostshiftaddnet import Bottleneck, GhostShiftAddNet
 from export.onnx_export.model import export_model
+from export.operator_table import ACTIVATIONS
 from export.operators import AdderConv2d
 from export.training.finetune import FineTuner, FineTuneRecipe
 from export.training.fixed_point import (
@@ -156,6 +159,42 @@ def test_ranges_are_means_of_the_batches_extremes_and_move_in_training() -> None
     assert activation.high == pytest.approx(1.01)
 
 
+def _forms_of_activations() -> Iterator[Any]:
+    for name, activation in ACTIVATIONS.items():
+        if activation.function is None:
+            continue
+        module, function = getattr(nn, activation.module), getattr(F, activation.function)
+        yield pytest.param(module(), id=f"{name}, a module")
+        yield pytest.param(function, id=f"{name}, a function")
+        in_place = partial(function, inplace=True)
+        yield pytest.param(in_place, id=f"{name}, a function in place")
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [*_forms_of_activations(), torch.relu, torch.relu_, lambda x: x.relu(), lambda x: x.relu_()],
+)
+def test_an_activation_is_rounded_in_one_go_with_its_layer(
+    activation: Callable[[Tensor], Tensor],
+) -> None:
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 8, 3)
+            self.activation = activation
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.activation(self.layer(x))
+
+    network, x = Layer(), torch.randn(4, *_SIZE)
+    fixed = FixedPointNetwork(network)
+    assert [each.name for each in fixed.activations] == ["x", "layer"]
+    fixed.calibrate([x])
+    expected = network(x)
+    assert fixed.activations[1].high == expected.max()
+    assert fixed.activations[1].low == expected.min()
+
+
 def test_concatenated_values_share_a_scale() -> None:
     fixed = FixedPointNetwork(_network())
     fixed.calibrate([torch.randn(4, *_SIZE)])
@@ -207,7 +246,7 @@ def _table(model: onnx.ModelProto, fixed: FixedPointNetwork) -> Table:
             values[node.output[0]] = unnamed[node.op_type].popleft()
         else:  # shares its inputs' scale
             values[node.output[0]] = values[node.input[0]]
-    return Table("tiny", "", "minmax", 1, "", values, {})
+    return Table("tiny", "", "minmax", 1, "", values)
 
 
 def _layer_codes(model: onnx.ModelProto, x: Array, library: Path) -> Iterator[tuple[str, Array]]:

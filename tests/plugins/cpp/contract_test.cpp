@@ -217,7 +217,7 @@ void test_integer_rules() {
 }
 
 void test_overflow() {
-  const int64_t largest = detail::kLargestAttribute;
+  const int64_t largest = kLargestAttribute;
   ConvAttributes a = attributes_3x3();
   a.kernel_shape = {largest, largest};
   a.dilations = {largest, largest};

@@ -69,7 +69,7 @@ inline IntegerCase draw_integer_case(std::mt19937& random, const Sizes& sizes) {
   const auto draw = [&](int low, int high) { return test::draw(random, low, high); };
   IntegerCase c;
   c.kind = draw(0, 1) ? OperatorKind::kQLinearShiftConv : OperatorKind::kQLinearAdderConv;
-  c.activation = static_cast<Activation>(draw(0, 3));
+  c.activation = static_cast<Activation>(draw(0, kActivationCount - 1));
   c.geometry = draw_geometry(random, sizes);
   const ConvGeometry& g = c.geometry;
   c.x = draw_bytes(random, g.batch * g.channels * g.height * g.width);

@@ -1,4 +1,5 @@
 // Prints shiftadd/operators.h as JSON; test_operator_table.py compares it with Python's table.
+#include <cinttypes>
 #include <cstdio>
 
 #include "shiftadd/operators.h"
@@ -69,7 +70,9 @@ void print_operator(const OperatorDescription& described) {
 }  // namespace
 
 int main() {
-  std::printf("{\"domain\": \"%s\", \"version\": %d, \"activations\": ", kDomain, kContractVersion);
+  std::printf("{\"domain\": \"%s\", \"version\": %d, \"largest_attribute\": %" PRId64
+              ", \"activations\": ",
+              kDomain, kContractVersion, kLargestAttribute);
   print_list(kActivationNames, print_text);
   std::printf(", \"layouts\": ");
   print_list(kLayoutNames, print_text);
