@@ -27,7 +27,7 @@
 # A bundle has its own board's facts only; a checkout those of all boards.
 facts=$root/device_scripts/boards/${SHIFTADD_BOARD:-jetson-nano}/facts.sh
 if [[ ! -f $root/Makefile ]]; then
-  facts=$(printf '%s\n' "$root"/device_scripts/boards/*/facts.sh | head -n 1)
+  for facts in "$root"/device_scripts/boards/*/facts.sh; do break; done
 fi
 if [[ ! -f $facts ]]; then
   printf 'error: %s is missing: unpack the bundle again, or set SHIFTADD_BOARD to a folder there\n' "$facts" >&2

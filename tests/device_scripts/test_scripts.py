@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -560,10 +561,11 @@ def test_a_photo_is_named(installed: tuple[StandIn, Result]) -> None:
         "int8": [], "float": ["--float"], "named": [f"{board.root}/models/{MODEL}.onnx"],
     }  # fmt: skip
     for name, options in ways.items():
-        result = board.run("infer.sh", *options, photo)
+        result = board.run("infer.sh", *options, photo, "--json")
         assert (result.returncode, result.stderr) == (0, "")
-        answers[name] = result.stdout.splitlines()[1]
-        assert answers[name].split()[0] == "cat"
+        answer = json.loads(result.stdout)
+        answers[name] = answer["predictions"]
+        assert answers[name][0]["label"] == "cat"
     assert answers["float"] == answers["named"] != answers["int8"]
     integer = board.root / "models" / f"{MODEL}.int8.onnx"
     aside = integer.rename(integer.with_suffix(".aside"))

@@ -58,10 +58,12 @@ struct ConvAttributes {
   Layout layout = Layout::kNchw;
 };
 
-// The list attributes, and where ConvAttributes holds each.
+// The list attributes, and where ConvAttributes holds each. The type has a name because nvcc writes
+// a pointer to a member out with parentheses, about which the host compiler warns.
+using ListMember = std::vector<int64_t> ConvAttributes::*;
 struct ListAttribute {
   const char* name;
-  std::vector<int64_t> ConvAttributes::* values;
+  ListMember values;
 };
 constexpr ListAttribute kListAttributes[] = {{"kernel_shape", &ConvAttributes::kernel_shape},
                                              {"strides", &ConvAttributes::strides},
