@@ -570,11 +570,11 @@ def test_a_photo_is_named(installed: tuple[StandIn, Result]) -> None:
     integer = board.root / "models" / f"{MODEL}.int8.onnx"
     aside = integer.rename(integer.with_suffix(".aside"))
     try:
-        without = board.run("infer.sh", photo)
+        without = board.run("infer.sh", photo, "--json")
     finally:
         aside.rename(integer)
     assert (without.returncode, without.stderr) == (0, "")
-    assert without.stdout.splitlines()[1] == answers["float"]
+    assert json.loads(without.stdout)["predictions"] == answers["float"]
     assert_refused(board.run("infer.sh", "--gpu", photo), "no engine", "build_engine.sh")
     assert_refused(board.run("infer.sh"), "IMAGE")
 
