@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy.typing as npt
 import torch
@@ -87,6 +87,11 @@ class Chain:
         return scale, (bias - norm.running_mean) * scale + shift
 
 
+def _can_be_folded(module: nn.Module) -> bool:
+    """Whether it is a BatchNorm with statistics of its own; one without takes each batch's."""
+    return isinstance(module, nn.BatchNorm2d) and module.running_mean is not None
+
+
 class Reference:
     """A network in eval mode: in float32 as it is, and in float64 as the reference."""
 
@@ -128,8 +133,8 @@ class Reference:
         norm, function = None, _ACTIVATIONS["none"]
         last, position = call, position + 1
         follower = self._reader(last, position)
-        if not node.norm_follows and follower and isinstance(follower.module, nn.BatchNorm2d):
-            norm, last = follower.module, follower
+        if not node.norm_follows and follower and _can_be_folded(follower.module):
+            norm, last = cast(nn.BatchNorm2d, follower.module), follower
             follower = self._reader(last, position)
         if node.activation != "none":
             if follower and isinstance(follower.module, _ACTIVATION_MODULES):

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 import export
 from export import Spec
 from export import __main__ as exporter
+from export.loading.resolve import resolve
 from export.validation.__main__ import main
 from runtime.console.commandline import leave
 from tests.export.test_checkpoints import shared_checkpoint
@@ -146,3 +147,23 @@ def test_shiftaddnets_own_checkpoint_is_exported_and_validated(
     assert (operators.count("Conv"), operators.count("AdderConv")) == (3, 2)
     code, out, _ = validate(model, "--checkpoint", checkpoint, "--model-file", path)
     assert code == 0, out
+
+
+def test_a_norm_without_statistics_stays_a_layer_of_its_own(tmp_path: Path, validate: Run) -> None:
+    """It takes the statistics of each batch, so that it cannot be folded into the layer before."""
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from torch import nn\n"
+        "from export.operators import ShiftConv2d\n"
+        "def net():\n"
+        "    norm = nn.BatchNorm2d(4, track_running_stats=False)\n"
+        "    tail = [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]\n"
+        "    return nn.Sequential(ShiftConv2d(3, 4, 3), norm, *tail).eval()\n"
+    )
+    network = resolve(f"{file}:net").build()
+    weights = tmp_path / "net.pth"
+    torch.save({"state_dict": network.state_dict()}, weights)
+    path = write(f"{file}:net", *SIZE, "--checkpoint", weights, out=tmp_path)
+    code, out, err = validate(f"{file}:net", "--checkpoint", weights, "--model-file", path)
+    assert (code, err) == (0, ""), out
+    assert "all 2 layers are within tolerance" in out
