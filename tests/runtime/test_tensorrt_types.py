@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = REPOSITORY / "runtime" / "engines" / "tensorrt"
+USERS = ("api", "backend", "bindings", "builder", "calibrator", "engine")
+"""The modules of the package that use TensorRT."""
 CONFIGURATION = """
 [mypy]
 strict = true
@@ -58,15 +61,14 @@ def mypy(stubs: Path, folder: Path, *files: Path) -> subprocess.CompletedProcess
 
 
 def test_what_uses_tensorrt_fits_its_signatures(stubs: Path, tmp_path: Path) -> None:
-    files = sorted((REPOSITORY / "runtime").glob("tensorrt_*.py"))
-    assert len(files) == 6
+    files = [PACKAGE / f"{name}.py" for name in USERS]
     done = mypy(stubs, tmp_path, *files, REPOSITORY / "calibration/comparison/tensorrt_backend.py")
     assert done.returncode == 0, done.stdout
 
 
 def test_calibrators_answer_as_their_bases_do(stubs: Path, tmp_path: Path) -> None:
     """Without the comment that is needed where TensorRT is of any type, and hides more here."""
-    text = (REPOSITORY / "runtime" / "tensorrt_calibrator.py").read_text()
+    text = (PACKAGE / "calibrator.py").read_text()
     text = text.replace("  # type: ignore[misc]", "")
     copy = tmp_path / "calibrator.py"
     copy.write_text(text)
@@ -80,7 +82,7 @@ def test_calibrators_answer_as_their_bases_do(stubs: Path, tmp_path: Path) -> No
 
 
 def test_a_misuse_would_be_seen(stubs: Path, tmp_path: Path) -> None:
-    source = REPOSITORY / "runtime" / "tensorrt_bindings.py"
+    source = PACKAGE / "bindings.py"
     misused = tmp_path / "misused.py"
     text = source.read_text().replace("execute_async_v3(stream_handle=", "execute_async_v3(handle=")
     misused.write_text(text.replace("get_tensor_mode(name)", "binding_is_input(name)"))

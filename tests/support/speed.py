@@ -15,6 +15,7 @@ SLOW_FILES = {
     "export/operators/test_shift_triton.py": "Triton's interpreter",
     "export/training/test_distributed.py": "trainings",
     "export/training/test_resume.py": "trainings",
+    "makefile/test_installation.py": "an environment into which the project is installed",
     "plugins/test_aarch64.py": "the cross-compiler and an emulated Cortex-A57",
     "plugins/test_cpp_programs.py": "programs built with sanitizers",
     "plugins/test_cuda_kernels.py": "programs built with sanitizers",
