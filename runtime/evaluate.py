@@ -4,11 +4,14 @@ Exit codes: 0 fine; 1 some images could not be read, the others count; 2 bad usa
 data set that cannot be used, or no image that could be read.
 """
 
+import csv
+import io
 import json
 import os
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 if not __package__:
@@ -18,6 +21,7 @@ if not __package__:
 
 from runtime.console import commandline  # noqa: E402 - after the path above
 from runtime.core.errors import DataError  # noqa: E402
+from runtime.core.files import replace  # noqa: E402
 
 if TYPE_CHECKING:
     from runtime.core.arrays import FloatArray
@@ -40,8 +44,8 @@ class Counts:
         self.top5 = 0
         self.bad = 0
 
-    def add(self, logits: "FloatArray", truth: Sequence[int]) -> None:
-        """Counts a batch: logits [N, classes], and the N true classes.
+    def add(self, logits: "FloatArray", truth: Sequence[int]) -> List[int]:
+        """Counts a batch: logits [N, classes], and the N true classes; the N best classes.
 
         The rank of the true class is the number of classes with a larger logit, or with an equal
         one and a smaller index, so that a constant output does not count as correct.
@@ -53,6 +57,8 @@ class Counts:
         self.images += len(truth)
         self.top1 += int(hits[:, 0].sum())
         self.top5 += int(hits.sum())
+        best: List[int] = order[:, 0].tolist()
+        return best
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -67,10 +73,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     data = ImageFolder(options.data)
     classes = match_classes(data, session.metadata.labels)
     start = time.perf_counter()
-    counts = evaluate(session, data, classes, subset(len(data), options.limit), options.batch_size)
+    indices = subset(len(data), options.limit)
+    counts, best = evaluate(session, data, classes, indices, options.batch_size)
     seconds = time.perf_counter() - start
     if not counts.images:
         raise DataError("{}: none of the {} images could be read".format(data.path, counts.bad))
+    if options.predictions:
+        _write_predictions(options.predictions, data, session.metadata.labels, best)
     report = _report(counts, seconds)
     if options.json:
         commandline.show(json.dumps(dict(report, model=options.model, data=options.data)))
@@ -98,6 +107,10 @@ def _parser() -> commandline.Parser:
         "--limit", type=commandline.positive, metavar="N",
         help="take N images only, evenly spread over the data set",
     )  # fmt: skip
+    parser.add_argument(
+        "--predictions", metavar="FILE.csv",
+        help="write each image's file, class and predicted class to this table",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     commandline.add_engine_options(parser)
     return parser
@@ -109,9 +122,10 @@ def evaluate(
     classes: Sequence[int],
     indices: Sequence[int],
     batch_size: int,
-) -> Counts:
+) -> Tuple[Counts, Dict[int, int]]:
     """Classifies the samples `indices` of `data`, whose class c is the model's `classes[c]`.
 
+    Returns what was counted, and the model's best class of each sample that could be read.
     An image that cannot be read is reported on stderr and counted as bad. Raises ModelError when
     the network fails.
     """
@@ -119,22 +133,23 @@ def evaluate(
 
     from runtime.console.progress import Progress
 
-    counts = Counts()
+    counts, best = Counts(), {}  # type: Tuple[Counts, Dict[int, int]]
     with Progress("evaluate", len(indices), "image") as progress:
         for futures in _decoded(session, data, indices, batch_size):
-            images, truth = [], []
+            images, truth, read = [], [], []
             for i, future in futures:
                 try:
                     images.append(future.result())
                     truth.append(classes[data.samples[i][1]])
+                    read.append(i)
                 except DataError as error:
                     counts.bad += 1
                     progress.clear()
                     commandline.complain(str(error))
             if images:
-                counts.add(session.run(np.stack(images)), truth)
+                best.update(zip(read, counts.add(session.run(np.stack(images)), truth)))
             progress.advance(len(futures))
-    return counts
+    return counts, best
 
 
 def _decoded(
@@ -166,6 +181,19 @@ def _decoded(
             for _, future in futures:
                 future.cancel()
         pool.shutdown()
+
+
+def _write_predictions(
+    path: str, data: "ImageFolder", labels: Sequence[str], best: Dict[int, int]
+) -> None:
+    """A table with a row an image that could be read: file, class, predicted."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("file", "class", "predicted"))
+    for i, predicted in best.items():
+        name, c = data.samples[i]
+        table.writerow((name, data.classes[c], labels[predicted]))
+    replace(Path(path), text.getvalue().encode("utf-8", "surrogateescape"), "table")
 
 
 def _report(counts: Counts, seconds: float) -> Dict[str, Any]:

@@ -3,11 +3,13 @@
     python -m export.training.publish ghostshiftaddnet --test test.zip --calibration train.zip
 
 The accuracies on the card are measured on the exported ONNX file through the operator library, by
-the same commands that a user would give. The training's log goes beside the card.
+the same commands that a user would give. The training's log goes beside the card, and so does the
+list of the test images that the file got right, against which a test holds a sample of them.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import datetime
 import json
@@ -87,10 +89,12 @@ class Measured:
     Attributes:
         fp32, int8: reports of evaluate.py; the latter None where no images to calibrate on were
             given.
+        right: of each test image, in the data set's order, whether the float file got it right.
     """
 
     fp32: dict[str, Any]
     int8: dict[str, Any] | None
+    right: tuple[bool, ...]
 
 
 def evaluate(spec: ModelSpec, weights: bytes, test: Path, calibration: Path | None) -> Measured:
@@ -105,19 +109,37 @@ def evaluate(spec: ModelSpec, weights: bytes, test: Path, calibration: Path | No
         export = [sys.executable, "-m", "export", spec.name, "--checkpoint", str(checkpoint)]
         _run([*export, "--out", folder])
         model = str(Path(folder) / f"{spec.name}.onnx")
-        fp32 = _accuracy(model, test)
+        table = Path(folder) / "predictions.csv"
+        fp32 = _accuracy(model, test, "--predictions", str(table))
+        with table.open(newline="", encoding="utf-8") as file:
+            right = tuple(row["class"] == row["predicted"] for row in csv.DictReader(file))
         if calibration is None:
-            return Measured(fp32, None)
+            return Measured(fp32, None, right)
         integer = str(Path(folder) / f"{spec.name}.int8.onnx")
         data = ["--data", str(calibration.resolve()), "--out", integer]
         _run([sys.executable, "-m", "calibration", model, *data])
-        return Measured(fp32, _accuracy(integer, test))
+        return Measured(fp32, _accuracy(integer, test), right)
 
 
-def _accuracy(model: str, test: Path) -> dict[str, Any]:
+def _accuracy(model: str, test: Path, *options: str) -> dict[str, Any]:
     command = [sys.executable, "runtime/evaluate.py", model, str(test.resolve()), "--json"]
-    report: dict[str, Any] = json.loads(_run(command))
+    report: dict[str, Any] = json.loads(_run([*command, *options]))
     return report
+
+
+def packed_answers(right: Sequence[bool]) -> bytes:
+    """Whether each image was got right, as a JSON document: a bit an image, the first one highest.
+
+    `unpacked_answers` reads it.
+    """
+    bits = "".join("01"[answer] for answer in right)
+    return (json.dumps({"images": len(bits), "right": f"{int(bits, 2):x}"}) + "\n").encode()
+
+
+def unpacked_answers(document: bytes) -> list[bool]:
+    """What `packed_answers` was given."""
+    packed = json.loads(document)
+    return [bit == "1" for bit in f"{int(packed['right'], 16):0{packed['images']}b}"]
 
 
 def _run(command: list[str]) -> str:
@@ -247,7 +269,8 @@ by; the test images had no part in training. The command:
 {_command(spec, recipe)}
 ```
 {remarks}
-`{spec.name}.log.json` has its losses and the accuracies over the held-out images.
+`{spec.name}.log.json` has its losses and the accuracies over the held-out images,
+`{spec.name}.test.json` a bit for each test image that the exported file got right.
 
 | setting | value |
 |---|---|
@@ -300,6 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     replace(spec.weights, weights, "weights")
     replace(spec.weights.with_suffix(".md"), text.encode(), "card")
     replace(spec.weights.with_suffix(".log.json"), training_log(run), "log")
+    replace(spec.weights.with_suffix(".test.json"), packed_answers(measured.right), "answers")
     fp32 = measured.fp32
     show(f"{spec.weights}: top-1 {fp32['top1']:.2%} of {fp32['images']:,}")
     return FINE

@@ -65,19 +65,28 @@ def run_function_body(case: Case) -> reference.Float32:
 
 
 @pytest.fixture(scope="module")
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+def libraries(operator_library: Path) -> Iterator[Callable[[str], IsolatedLibrary]]:
+    """The library by instruction set, each in one process for all tests: a start takes seconds."""
+    started: dict[str, IsolatedLibrary] = {}
+
+    def library(isa: str) -> IsolatedLibrary:
+        return started.setdefault(isa, IsolatedLibrary(operator_library, isa))
+
+    yield library
+    for isolated in started.values():
+        isolated.close()
+
+
+@pytest.fixture(scope="module")
+def run(request: pytest.FixtureRequest) -> Run:
     """One implementation of the contract, under test."""
     kind, _, isa = request.param.partition(", ")
     if kind == "pytorch":
-        yield run_pytorch
-        return
+        return run_pytorch
     if kind == "function body":
-        yield run_function_body
-        return
-    library: Path = request.getfixturevalue("operator_library")
-    isolated = IsolatedLibrary(library, isa)
-    yield isolated
-    isolated.close()
+        return run_function_body
+    isolated: Run = request.getfixturevalue("libraries")(isa)
+    return isolated
 
 
 @every_implementation

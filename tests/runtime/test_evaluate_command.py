@@ -1,5 +1,6 @@
 """`runtime/evaluate.py` as a user runs it, under this Python and under the Jetson Nano's 3.6."""
 
+import csv
 import json
 import os
 import pty
@@ -64,7 +65,9 @@ def test_accuracy(python: Path, tmp_path: Path, rng: np.random.Generator, layout
         with zipfile.ZipFile(source, "w") as archive:
             for path in root.glob("*/*.png"):
                 archive.write(path, path.relative_to(root))
-    result = run(python, "evaluate.py", model, source, "--json", "--batch-size", "7")
+    table = tmp_path / "predictions.csv"
+    options = ("--json", "--batch-size", "7", "--predictions", table)
+    result = run(python, "evaluate.py", model, source, *options)
     assert (result.returncode, result.stderr) == (0, "")
     report = json.loads(result.stdout)
     assert report["images"] == 36
@@ -73,6 +76,13 @@ def test_accuracy(python: Path, tmp_path: Path, rng: np.random.Generator, layout
     assert report["top5"] == accuracy(ranks, 5)
     assert report["seconds"] > 0
     assert report["images_per_second"] == pytest.approx(36 / report["seconds"])
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    paths = sorted(root.glob("*/*.png"))
+    assert [Path(row["file"]).name for row in rows] == [path.name for path in paths]
+    assert [row["class"] for row in rows] == [path.parent.name for path in paths]
+    best = [row["predicted"] == row["class"] for row in rows]
+    assert best == [rank == 0 for rank in ranks]
 
 
 def test_the_table_and_the_limit(python: Path, tmp_path: Path, rng: np.random.Generator) -> None:

@@ -30,7 +30,14 @@ from export.training.data import (
     reflect_pad,
     split,
 )
-from export.training.publish import Measured, card, compact_state, compact_weights
+from export.training.publish import (
+    Measured,
+    card,
+    compact_state,
+    compact_weights,
+    packed_answers,
+    unpacked_answers,
+)
 from export.training.recipe import Recipe, TrainingError, recipe_for
 from export.training.state import describe
 from tests.conftest import REPOSITORY
@@ -290,7 +297,7 @@ def test_finished_weights_are_published_with_their_command(tmp_path: Path) -> No
     weights, recipe = compact_weights(spec, _finished(tmp_path))
     assert len(weights) < 5_000_000
     report = {"images": 10, "top1": 0.5, "top5": 0.9}
-    measured = Measured(report, {**report, "top1": 0.4})
+    measured = Measured(report, {**report, "top1": 0.4}, (True, False) * 5)
     cost = measure(spec.build(), spec.input_size)
     text = card(spec, cost, recipe, measured, len(weights), "It ran somewhere.")
     assert 'make train MODEL=ghostshiftaddnet DATA=train.zip ARGS="--epochs 3"\n' in text
@@ -300,6 +307,11 @@ def test_finished_weights_are_published_with_their_command(tmp_path: Path) -> No
     untaught = card(spec, cost, {**recipe, "teacher": ""}, measured, len(weights))
     assert "ARGS=\"--epochs 3 --teacher ''\"\n" in untaught
     assert "logits" not in untaught
+
+
+def test_answers_are_packed(rng: np.random.Generator) -> None:
+    right = [False, *rng.random(size=12) < 0.5, True]
+    assert unpacked_answers(packed_answers(right)) == right
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -208,12 +209,21 @@ class IsolatedLibrary:
 
     def __init__(self, library: Path, isa: str | None) -> None:
         self._library = library
-        self._pool = ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=_choose_isa, initargs=(isa,)
-        )
+        self._isa = isa
+        self._pool = self._start()
 
     def __call__(self, case: AnyCase) -> Array:
-        return self._pool.submit(run_library, case, self._library).result()
+        """Raises BrokenProcessPool where the process crashes; the next case has a new one."""
+        try:
+            return self._pool.submit(run_library, case, self._library).result()
+        except BrokenProcessPool:
+            self._pool = self._start()
+            raise
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=_choose_isa, initargs=(self._isa,)
+        )
 
     def close(self) -> None:
         self._pool.shutdown()
