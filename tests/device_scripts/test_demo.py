@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+import device_scripts.host.demo.__main__ as demo
+from tests.support.commands import in_process
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "ghostshiftaddnet"
@@ -47,15 +51,27 @@ def test_the_demo_is_one_screen(
     assert [line[:8] for line in told] == [f"demo {i}/4" for i in range(1, 5)]
 
 
-def test_a_model_that_is_missing_is_one_line(operator_library: Path, tmp_path: Path) -> None:
-    done = run(tmp_path / "none.onnx", tmp_path, operator_library)
-    assert (done.returncode, done.stdout) == (2, "")
-    error = done.stderr.splitlines()[-1]
+@pytest.fixture
+def refused(
+    operator_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
+    """What the demo says of a network whose exported file is missing: its last line."""
+    monkeypatch.setenv("SHIFTADD_ORT_LIBRARY", str(operator_library))
+    monkeypatch.chdir(tmp_path)
+
+    def refusal(network: str) -> str:
+        done = in_process(demo.main, network, "--model-file=none.onnx")
+        assert (done.returncode, done.stdout) == (2, "")
+        return done.stderr.splitlines()[-1]
+
+    return refusal
+
+
+def test_a_model_that_is_missing_is_one_line(refused: Callable[[str], str]) -> None:
+    error = refused(MODEL)
     assert error.startswith("error: ")
     assert "none.onnx: no such file" in error
 
 
-def test_an_unknown_model_ends_it(operator_library: Path, tmp_path: Path) -> None:
-    done = run(tmp_path / "none.onnx", tmp_path, operator_library, "unknown")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1].startswith("error: unknown model 'unknown'")
+def test_an_unknown_model_ends_it(refused: Callable[[str], str]) -> None:
+    assert refused("unknown").startswith("error: unknown model 'unknown'")

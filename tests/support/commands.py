@@ -1,16 +1,19 @@
 """Runs the runtime's commands as a user does: scripts, under this Python and the Nano's."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from runtime.console.commandline import leave
 from tests.support.models.runtime import REPOSITORY
 from tests.support.toolchains.python36 import find_python36, venv36
 
@@ -50,6 +53,26 @@ def run(
         command(python, script, *arguments),
         capture_output=True, encoding="utf-8", timeout=120, cwd=cwd, env=environment(**variables),
     )  # fmt: skip
+
+
+def in_process(
+    main: Callable[[Sequence[str] | None], int], *arguments: str | Path
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a command's `main` to its end as a process of its own would: exit code and both outputs.
+
+    It is for what is refused or takes no time: a process that imports PyTorch first takes seconds.
+    One test of each command starts the process.
+    """
+    texts = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    code: str | int | None = 0
+    with warnings.catch_warnings(), redirect_stdout(texts[0]), redirect_stderr(texts[1]):
+        try:
+            leave(main, list(map(str, arguments)))
+        except SystemExit as end:
+            code = end.code
+    assert isinstance(code, int)
+    stdout, stderr = (text.buffer.getvalue().decode() for text in texts)
+    return subprocess.CompletedProcess([], code, stdout, stderr)
 
 
 @contextmanager

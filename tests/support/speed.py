@@ -32,26 +32,39 @@ SLOW_FILES = {
 # exported and calibrated; `cifar10` is a data set that is evaluated.
 SLOW_FIXTURES = frozenset({"bundle", "bundle_models", "cifar10", "images", "installed", "kernels"})
 
-# With several workers the longest file starts first, so that none is left over at the end.
+# With several workers the longest file starts first, so that none is left over at the end. But what
+# waits for another file's build stands behind it: the library for the board, which takes a minute
+# and more the first time, is built by test_old_runtime.py, and the programs with sanitizers are by
+# test_cpp_programs.py.
 LONG_FILES = (
-    "fuzz/test_fuzz.py",
-    "plugins/test_cpp_programs.py",
     "plugins/test_old_runtime.py",
-    "runtime/test_threads.py",
-    "plugins/test_aarch64.py",
-    "device_scripts/test_bundle.py",
+    "plugins/test_cpp_programs.py",
+    "fuzz/test_fuzz.py",
     "plugins/test_cuda_kernels.py",
-    "device_scripts/test_gpu_occupancy.py",
-    "plugins/test_contract.py",
-    "plugins/test_tensorrt.py",
-    "device_scripts/test_bundle_arm64.py",
-    "device_scripts/test_scripts.py",
-    "plugins/test_integer.py",
     "device_scripts/test_deploy.py",
-    "runtime/test_python36.py",
-    "runtime/test_soak.py",
-    "runtime/test_infer.py",
+    "plugins/test_tensorrt.py",
+    "device_scripts/test_gpu_occupancy.py",
+    "runtime/test_threads.py",
+    "runtime/test_build_engine.py",
+    "device_scripts/test_scripts.py",
+    "device_scripts/test_jetson_nano_page.py",
+    "plugins/test_contract.py",
     "runtime/test_video.py",
+    "export/onnx_export/test_ordinary_pytorch.py",
+    "device_scripts/test_demo.py",
+    "runtime/test_infer.py",
+    "device_scripts/test_bundle.py",
+    "plugins/test_aarch64.py",
+    "export/test_own_model_page.py",
+    "export/validation/test_tensorrt.py",
     "export/training/test_train.py",
     "export/training/test_finetune.py",
+    "export/models/test_shipped_models.py",
+    "export/operators/test_modules.py",
+    "device_scripts/test_benchmark.py",
+    "device_scripts/test_bundle_arm64.py",
+    "export/training/test_distributed.py",
+    "export/onnx_export/test_passes.py",
+    "runtime/test_soak.py",
+    "runtime/test_build_engine_int8.py",
 )

@@ -12,6 +12,7 @@ import pytest
 import skimage.data
 
 import runtime
+from export import __main__ as export
 from export.models import MODELS, ModelSpec
 from export.models.complexity import measure
 from export.training.publish import unpacked_answers
@@ -37,7 +38,7 @@ def _run(*command: str) -> str:
 def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported file of one shipped model."""
     folder = tmp_path_factory.mktemp("models")
-    _run("-m", "export", request.param.name, "--out", str(folder))
+    assert export.main([request.param.name, "--out", str(folder)]) == 0
     return folder / f"{request.param.name}.onnx"
 
 

@@ -31,6 +31,7 @@ from export.models.ghostshiftaddnet import Bottleneck, GhostShiftAddNet
 from export.onnx_export.model import export_model
 from export.operator_table import ACTIVATIONS
 from export.operators import AdderConv2d
+from export.training import finetune
 from export.training.finetune import FineTuner, FineTuneRecipe
 from export.training.fixed_point import (
     Activation,
@@ -41,6 +42,7 @@ from export.training.fixed_point import (
 from export.training.recipe import TrainingError
 from runtime.core.errors import ModelError
 from tests.conftest import REPOSITORY
+from tests.support.commands import in_process
 from tests.support.models.exported import Array, custom_nodes, make_spec, randomise
 
 _SIZE = (3, 16, 16)
@@ -437,7 +439,8 @@ def test_network_without_weights_is_refused(images: Path, tmp_path: Path) -> Non
 
 
 def test_complaints_are_one_line(tmp_path: Path) -> None:
-    done = _finetune(tmp_path / "nowhere", tmp_path)
+    data = ("--data", tmp_path / "nowhere", "--out", tmp_path)
+    done = in_process(finetune.main, "ghostshiftaddnet", *data)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1

@@ -8,7 +8,9 @@ The options are those of export.training.train.
 
 from __future__ import annotations
 
+import operator
 import sys
+from collections.abc import Callable
 
 import torch
 
@@ -27,12 +29,15 @@ def tiny_network() -> GhostShiftAddNet:
     return GhostShiftAddNet(rows, stem=8, stem_stride=1, head=16, classes=len(CIFAR10.labels))
 
 
-def register() -> None:
-    """Puts the network into the registry, as "tiny"."""
+def register(
+    setitem: Callable[[dict[str, ModelSpec], str, ModelSpec], None] = operator.setitem,
+) -> None:
+    """Puts the network into the registry, as "tiny", by `setitem(registry, name, entry)`."""
     numbers = (0.5, 0.5, 0.5)
-    MODELS["tiny"] = ModelSpec(
+    spec = ModelSpec(
         "tiny", "", tiny_network, (3, SIZE, SIZE), SIZE, numbers, numbers, CIFAR10.labels, None
     )
+    setitem(MODELS, "tiny", spec)
 
 
 if __name__ == "__main__":
