@@ -10,19 +10,20 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from runtime.console.commandline import complain
+from runtime.console.commandline import complain, remark_skipped
 from runtime.core.errors import DataError
+from runtime.core.image_sets import image_set
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
-from runtime.core.selection import Opener, find_images, subset
+from runtime.core.selection import subset
 
 Float32 = npt.NDArray[np.float32]
 
 
 class Samples:
-    """At most `count` images below the folder, or in the zip, at `path`. Labels are not needed.
+    """At most `count` images of the folder or the zip at `path`, at any depth. Labels are ignored.
 
-    A folder may hold its images at any depth, a zip those at class_name/file.
+    What is left out, as no image, is counted on stderr.
 
     Raises DataError where there is nothing at `path`, or no image in it.
 
@@ -32,9 +33,10 @@ class Samples:
     """
 
     def __init__(self, path: Path, count: int) -> None:
-        found = find_images(path)
-        self._path = path
-        self._chosen = [found[i] for i in subset(len(found), count)]
+        self._images = image_set(path)
+        remark_skipped(self._images)
+        names = self._images.names
+        self._chosen = [names[i] for i in subset(len(names), count)]
         self._digest = hashlib.sha256()
         self.bad = 0
         self.used = 0
@@ -53,9 +55,9 @@ class Samples:
         """
         batch = []
         with tqdm(self._chosen, "calibrate", unit="image", disable=None, leave=False) as bar:
-            for name, opener in bar:
+            for name in bar:
                 try:
-                    batch.append(self._prepared(name, opener, metadata))
+                    batch.append(self._prepared(name, metadata))
                 except DataError as error:
                     self.bad += 1
                     bar.clear()
@@ -66,14 +68,14 @@ class Samples:
         if batch:
             yield np.stack(batch)
         if not self.used:
-            raise DataError(f"{self._path}: none of the {self.bad} images could be read")
+            raise DataError(f"{self._images.path}: none of the {self.bad} images could be read")
 
-    def _prepared(self, name: str, opener: Opener, metadata: Metadata) -> Float32:
-        image = opener()
+    def _prepared(self, name: str, metadata: Metadata) -> Float32:
+        image = self._images.open(name)
         try:
             prepared = preprocess(image, metadata)
         except DataError as error:
-            raise DataError(f"{self._path}/{name}: {error}") from error
+            raise DataError(f"{self._images.path}/{name}: {error}") from error
         self._digest.update(
             f"{name}\0{image.width}x{image.height}\0".encode(errors="surrogateescape")
         )

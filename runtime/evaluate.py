@@ -25,7 +25,7 @@ from runtime.core.files import replace  # noqa: E402
 
 if TYPE_CHECKING:
     from runtime.core.arrays import FloatArray
-    from runtime.core.images import ImageFolder
+    from runtime.core.image_sets import ImageFolder
     from runtime.core.session import Session
 
 _TOP = 5
@@ -66,11 +66,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     # These imports stand here, where an interrupt and a missing package are reported in one line.
     import runtime
-    from runtime.core.images import ImageFolder
+    from runtime.core.image_sets import ImageFolder
     from runtime.core.selection import match_classes, subset
 
     session = runtime.load(options.model, options.library, options.threads)
     data = ImageFolder(options.data)
+    commandline.remark_skipped(data)
     classes = match_classes(data, session.metadata.labels)
     start = time.perf_counter()
     indices = subset(len(data), options.limit)

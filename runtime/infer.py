@@ -184,13 +184,20 @@ def _settings(options: "argparse.Namespace") -> "Settings":
 
 def _files(paths: Sequence[str]) -> Tuple[List[str], int]:
     """All image files that `paths` name, and how many of the paths could not be read."""
-    from runtime.core.images import list_images
+    from runtime.core.image_sets import image_set
 
     files: List[str] = []
     failed = 0
     for path in paths:
         try:
-            files += list_images(path)
+            if os.path.isdir(path):
+                images = image_set(path)
+                commandline.remark_skipped(images)
+                files += [os.path.join(path, *name.split("/")) for name in images.names]
+            elif os.path.exists(path):
+                files.append(path)
+            else:
+                raise DataError("{}: no such file or directory".format(path))
         except DataError as error:
             commandline.complain(str(error))
             failed += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder, list_images, open_image
+from runtime.core.image_sets import ImageFolder, image_set
+from runtime.core.images import open_image
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
-from runtime.core.selection import Opener, find_images, match_classes, subset
+from runtime.core.selection import match_classes, subset
 
 Float32 = npt.NDArray[np.float32]
 
@@ -44,7 +45,7 @@ def random_inputs(count: int, input_size: Sequence[int], seed: int) -> Float32:
 def real_inputs(sources: Sequence[str], count: int, metadata: Metadata) -> Float32:
     """Preprocessed images, float32 [N, C, H, W] with N at most `count`.
 
-    `sources` are image files, folders of images, or zips in the ImageFolder layout; `count` images
+    `sources` are image files, and folders and zips of images; `count` images
     spread evenly over them are taken. Without sources, patches of sample photographs are taken.
 
     Raises DataError for what is missing or no image.
@@ -126,10 +127,11 @@ def _cell(image: Image.Image, row: int, column: int, cells: int) -> Image.Image:
     return image.crop((columns[0], rows[0], columns[1], rows[1]))
 
 
-def _openers(source: str) -> list[Opener]:
-    if _holds_images(source):
-        return [opener for _, opener in find_images(source)]
-    return [partial(open_image, path, path) for path in list_images(source)]
+def _openers(source: str) -> list[Callable[[], Image.Image]]:
+    if not _holds_images(source):
+        return [partial(open_image, source, source)]
+    images = image_set(source)
+    return [partial(images.open, name) for name in images.names]
 
 
 def _holds_images(source: str) -> bool:

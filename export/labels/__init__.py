@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from runtime.core.errors import ShiftAddError, reason
-from runtime.core.images import ImageFolder
+from runtime.core.image_sets import ImageFolder
 
 CIFAR10 = (
     "airplane",

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from runtime.console.commandline import remark_skipped
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder
+from runtime.core.image_sets import ImageFolder
 
 _CROP_PADDING = 4
 
@@ -29,6 +30,7 @@ def load_images(path: Path, size: int) -> tuple[Tensor, Tensor, list[str]]:
     Raises runtime.core.errors.DataError for an unreadable set and for images of another size.
     """
     folder = ImageFolder(str(path))
+    remark_skipped(folder)
     images = np.empty((len(folder), size, size, 3), np.uint8)
 
     def decode(i: int) -> None:

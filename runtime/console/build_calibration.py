@@ -99,16 +99,19 @@ def _from_cache(path: str) -> "Source":
 
 def _from_images(path: str, metadata: Metadata, method: str, samples: int, cache: str) -> "Source":
     # Imported here, as a board that builds in fp16 needs no Pillow.
+    from runtime.core.image_sets import image_set
     from runtime.engines.tensorrt import calibration_images
     from runtime.engines.tensorrt.calibrator import ImageSource
 
-    chosen = calibration_images.choose(path, samples)
+    images = image_set(path)
+    commandline.remark_skipped(images)
+    chosen = calibration_images.choose(images, samples)
     with Progress("reading images", sum(map(len, chosen)), "image") as progress:
-        images = calibration_images.prepare(chosen, metadata, progress.advance)
-    batches, batch_size = images.shape[:2]
+        prepared = calibration_images.prepare(chosen, metadata, progress.advance)
+    batches, batch_size = prepared.shape[:2]
     commandline.show(
         "int8 scales from {} images of {} in batches of {}, by {}; to be kept in {}".format(
             batches * batch_size, path, batch_size, METHODS[method], cache
         )
     )
-    return ImageSource(images, method, cache)
+    return ImageSource(prepared, method, cache)

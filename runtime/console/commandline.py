@@ -105,6 +105,12 @@ def remark(message: str) -> None:
     _write(sys.stderr, one_line(message))
 
 
+def remark_skipped(images: Any) -> None:
+    """One line on stderr about the files that `images`, a data set, left out, if there are any."""
+    if images.skipped:
+        remark("{}: {}".format(images.path, images.skipped))
+
+
 def show(line: str = "") -> None:
     """One line on stdout. Raises OutputError when it cannot be written: a full disk, for one."""
     try:

@@ -1,8 +1,10 @@
 """Files that are read whole, and files that are written whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 from typing import BinaryIO, Iterator, Union
 
 from runtime.core.errors import ShiftAddError, reason
@@ -42,10 +44,26 @@ def replace(path: Path, content: bytes, what: str) -> None:
         file.write(content)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """The regular file at `path`, open for reading. Raises OSError, for anything else too: whoever
+    reads a pipe waits for its writer, and a device may never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of the file at `path`, in hexadecimal. Raises OSError."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         for chunk in iter(lambda: file.read(_CHUNK), b""):
             digest.update(chunk)
     return digest.hexdigest()

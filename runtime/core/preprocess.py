@@ -7,8 +7,8 @@ from PIL import Image
 
 from runtime.core.arrays import FloatArray
 from runtime.core.errors import DataError
-from runtime.core.images import to_rgb
 from runtime.core.metadata import Metadata
+from runtime.core.pixels import upright_rgb
 
 # This is PIL.Image.BILINEAR; newer type stubs have it only under a name that Pillow 8.4 lacks.
 BILINEAR = 2
@@ -17,16 +17,18 @@ BILINEAR = 2
 def preprocess(image: Image.Image, metadata: Metadata) -> FloatArray:
     """One image of any size and mode as float32 [C, H, W], contiguous: RGB, or grey where C is 1.
 
+    The image is made upright first, and RGB, as `upright_rgb` says.
+
     The shorter side is resized to `metadata.resize` pixels (bilinear, antialiased: Pillow widens
     the filter when it shrinks), H x W is cropped from the centre (an odd pixel is left at the right
     and the bottom), the channels are scaled to [0, 1], then `mean` is subtracted and `std` is
     divided by.
 
-    Raises DataError for a mode that has no RGB reading, and for an image so elongated that its
+    Raises DataError as `upright_rgb` does, and for an image so elongated that its
     resized form would not fit into memory.
     """
     channels, height, width = metadata.input_size
-    image = to_rgb(image)
+    image = upright_rgb(image)
     if channels == 1:
         image = image.convert("L")
     image = centre_crop(resize_shorter(image, metadata.resize), height, width)
@@ -36,8 +38,11 @@ def preprocess(image: Image.Image, metadata: Metadata) -> FloatArray:
 
 
 def batch(images: Sequence[Image.Image], metadata: Metadata) -> FloatArray:
-    """Several images as one float32 [N, C, H, W]."""
-    return np.stack([preprocess(image, metadata) for image in images])
+    """Several images, or none, as one float32 [N, C, H, W]."""
+    prepared = np.empty((len(images),) + tuple(metadata.input_size), np.float32)
+    for i, image in enumerate(images):
+        prepared[i] = preprocess(image, metadata)
+    return prepared
 
 
 def resize_shorter(image: Image.Image, length: int) -> Image.Image:

@@ -1,36 +1,9 @@
-"""Which images of a folder or a zip are taken, and what their classes are to a model."""
+"""Which images of a data set are taken, and what their classes are to a model."""
 
-import os
-from functools import partial
-from typing import Callable, List, Optional, Sequence, Tuple, Union
-
-from PIL import Image
+from typing import List, Optional, Sequence
 
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder, list_images, open_image
-
-Opener = Callable[[], Image.Image]
-
-
-def find_images(path: Union[str, "os.PathLike[str]"]) -> List[Tuple[str, Opener]]:
-    """The name and the opener of every image in the folder, at whatever depth, or in the zip.
-
-    Names are relative to `path` and use "/"; a zip holds its images at class_name/file. An opener
-    raises DataError where its image cannot be read.
-
-    Raises DataError where there is nothing at `path`, or no image in it.
-    """
-    path = os.fspath(path)
-    if os.path.isdir(path):
-        return [
-            (_relative(file, path), partial(open_image, file, file)) for file in list_images(path)
-        ]
-    folder = ImageFolder(path)
-    return [(name, partial(folder.open, i)) for i, (name, _) in enumerate(folder.samples)]
-
-
-def _relative(file: str, folder: str) -> str:
-    return os.path.relpath(file, folder).replace(os.sep, "/")
+from runtime.core.image_sets import ImageFolder
 
 
 def subset(count: int, limit: Optional[int]) -> List[int]:

@@ -1,12 +1,13 @@
 """The interface that every backend fills: a loaded model that turns images into predictions."""
 
 from abc import ABC, abstractmethod
-from typing import List, NamedTuple, Sequence
+from typing import Iterable, List, NamedTuple, Sequence
 
 import numpy as np
+from PIL import Image
 
 from runtime.core.arrays import FloatArray
-from runtime.core.errors import ModelError
+from runtime.core.errors import DataError, ModelError
 from runtime.core.images import Picture, as_image
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import batch
@@ -54,16 +55,29 @@ class Session(ABC):
             raise ModelError("the model's output is not finite")
         return logits
 
-    def classify(self, images: Sequence[Picture], top_k: int = 5) -> List[List[Prediction]]:
+    def classify(self, images: Iterable[Picture], top_k: int = 5) -> List[List[Prediction]]:
         """The `top_k` most probable classes of each image, best first (all classes, if fewer).
 
         An image is Pillow's, of any size and mode, or a NumPy array of RGB pixels, uint8 [H, W, 3].
-        Raises DataError for anything else, and ModelError when the network fails.
-        """
-        return [top(row, self.metadata.labels, top_k) for row in self.run(self.prepare(images))]
+        Pillow's is decoded where it was only opened, and its EXIF orientation is applied.
 
-    def prepare(self, images: Sequence[Picture]) -> FloatArray:
+        Raises DataError for anything else, and for a `top_k` below 1; ModelError when the network
+        fails.
+        """
+        if not isinstance(top_k, (int, np.integer)) or top_k < 1:
+            raise DataError("top_k is {!r} where a positive integer is due".format(top_k))
+        prepared = self.prepare(images)
+        if not len(prepared):
+            return []
+        return [top(row, self.metadata.labels, top_k) for row in self.run(prepared)]
+
+    def prepare(self, images: Iterable[Picture]) -> FloatArray:
         """Images, as `classify` takes them, as this model's input, float32 [N, 3, H, W]."""
+        single = isinstance(images, (Image.Image, str)) or getattr(images, "ndim", 4) != 4
+        if single or not isinstance(images, Iterable):
+            raise DataError(
+                "{} where a list of images is due: [image]".format(type(images).__name__)
+            )
         return batch([as_image(image) for image in images], self.metadata)
 
     def warm_up(self) -> None:

@@ -20,7 +20,7 @@ import runtime
 from calibration import __main__ as command
 from calibration.table import Table, read
 from runtime.core.errors import DataError, ModelError, ShiftAddError
-from runtime.core.images import ImageFolder
+from runtime.core.image_sets import ImageFolder
 from runtime.core.metadata import parse
 from runtime.core.preprocess import batch
 from tests.support.commands import assert_refused, environment

@@ -20,7 +20,8 @@ from runtime import infer
 from runtime.console.commandline import BAD_INPUT, FINE, SOME_FAILED
 from runtime.core import metadata, onnx_header
 from runtime.core.errors import ShiftAddError
-from runtime.core.images import ImageFolder, open_image
+from runtime.core.image_sets import ImageFolder
+from runtime.core.images import open_image
 from runtime.core.preprocess import preprocess
 from runtime.engines.tensorrt import calibration_cache, engine_file
 from tests.fuzz import seeds

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from runtime.console.commandline import leave
-from runtime.core import images
+from runtime.core import image_sets
 from runtime.core.errors import DataError, ModelError
 from runtime.core.metadata import parse
 from runtime.core.onnx_header import read_metadata
@@ -138,11 +138,11 @@ def test_a_file_that_a_zip_holds_may_not_be_too_large(
     path = tmp_path / "set.zip"
     path.write_bytes(SEEDS["image_archive"]()[0])
     size = len(image())
-    monkeypatch.setattr(images, "_LARGEST_MEMBER", size)
-    assert images.ImageFolder(path).open(0).mode == "RGB"
-    monkeypatch.setattr(images, "_LARGEST_MEMBER", size - 1)
+    monkeypatch.setattr(image_sets, "_LARGEST_MEMBER", size)
+    assert image_sets.ImageFolder(path).open(0).mode == "RGB"
+    monkeypatch.setattr(image_sets, "_LARGEST_MEMBER", size - 1)
     with pytest.raises(DataError, match=rf"cat/1.png: cannot unpack: more than {size - 1} bytes"):
-        images.ImageFolder(path).open(0)
+        image_sets.ImageFolder(path).open(0)
 
 
 def test_a_command_without_memory_says_so_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

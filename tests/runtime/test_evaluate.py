@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder
+from runtime.core.image_sets import ImageFolder
 from runtime.core.selection import match_classes, subset
 from runtime.evaluate import Counts
 from tests.support.models.runtime import LABELS, labelled_folder

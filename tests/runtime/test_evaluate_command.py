@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import runtime
-from runtime.core.images import ImageFolder
+from runtime.core.image_sets import ImageFolder
 from runtime.core.selection import subset
 from tests.support.commands import (
     PYTHONS,

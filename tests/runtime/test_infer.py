@@ -147,9 +147,9 @@ def test_a_folder_is_walked(python: Path, model: Path, image: Path, tmp_path: Pa
     (album / "b").mkdir(parents=True)
     for name in ("z.jpg", "b/x.jpg", "a.jpg"):
         shutil.copy(image, album / name)
-    (album / "notes.txt").write_text("left out")
+    (album / "notes.txt").write_text("no image")
     result = run(python, "infer.py", model, image, album, "--json")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, f"{album}: 1 file left out: 1 .txt\n")
     names = [str(album / name) for name in ("a.jpg", "b/x.jpg", "z.jpg")]
     assert [record["file"] for record in records(result.stdout)] == [str(image), *names]
 
@@ -478,7 +478,10 @@ def test_a_sliver_in_a_folder_is_named(python: Path, model: Path, image: Path) -
 
     Image.new("RGB", (1, 160_000)).save(image.parent / "sliver.png")
     result = run(python, "infer.py", model, image.parent, "--json")
-    assert_refused(result, "sliver.png", "too elongated", code=1)
+    left_out, *refused = result.stderr.splitlines()
+    assert left_out == f"{image.parent}: 1 file left out: 1 .onnx"
+    assert (result.returncode, len(refused)) == (1, 1)
+    assert "sliver.png: too elongated" in refused[0]
     assert [record["file"] for record in records(result.stdout)] == [str(image)]
 
 

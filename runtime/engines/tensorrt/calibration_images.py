@@ -1,15 +1,18 @@
 """The images that a model is calibrated on, prepared and in batches of one size."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Callable, Iterator, List, Sequence, Tuple
 
 import numpy as np
+from PIL import Image
 
 from runtime.core.arrays import FloatArray
 from runtime.core.errors import DataError
+from runtime.core.image_sets import ImageSet
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
-from runtime.core.selection import Opener, find_images, subset
+from runtime.core.selection import subset
 
 # The first batch's extremes set the bins of TensorRT's histograms, so a larger batch gives better
 # ones. A batch of this size is 19 MB at 224x224.
@@ -17,23 +20,22 @@ _LARGEST_BATCH = 32
 _DECODERS = 4
 
 # A name, which begins with the path of the data set, and what opens the image.
-Found = Tuple[str, Opener]
+Found = Tuple[str, Callable[[], Image.Image]]
 
 
-def choose(path: str, samples: int) -> List[List[Found]]:
-    """About `samples` images of the folder, at whatever depth, or of the zip, at class_name/file.
+def choose(images: ImageSet, samples: int) -> List[List[Found]]:
+    """About `samples` of `images`.
 
     They come in batches of one size, as TensorRT wants them, of up to 32. They are evenly spread
     over all images, and a few less than asked for where those would not fill the batches.
-
-    Raises DataError where there is no image.
     """
-    found = find_images(path)
-    count = min(samples, len(found))
+    count = min(samples, len(images.names))
     batches = -(-count // _LARGEST_BATCH)
     size = count // batches
-    chosen = [found[i] for i in subset(len(found), size * batches)]
-    named = [("{}/{}".format(path, name), opener) for name, opener in chosen]
+    chosen = [images.names[i] for i in subset(len(images.names), size * batches)]
+    named: List[Found] = [
+        ("{}/{}".format(images.path, name), partial(images.open, name)) for name in chosen
+    ]
     return [named[first : first + size] for first in range(0, len(named), size)]
 
 
@@ -56,7 +58,7 @@ def prepare(
 def _prepared(chosen: Sequence[Found], metadata: Metadata) -> Iterator[FloatArray]:
     """The images in order, decoded in threads ahead."""
 
-    def prepare_one(name: str, opener: Opener) -> FloatArray:
+    def prepare_one(name: str, opener: Callable[[], Image.Image]) -> FloatArray:
         image = opener()
         try:
             return preprocess(image, metadata)

@@ -30,7 +30,7 @@ from export import export_model
 from export.checkpoint import load_model
 from export.models import find_model
 from runtime.console.commandline import leave
-from runtime.core.images import ImageFolder
+from runtime.core.image_sets import ImageFolder
 from runtime.core.metadata import parse
 from runtime.core.onnx_header import read_metadata
 from tests.support.models.exported import CLASSES, TinyNet, make_spec, randomise
@@ -354,7 +354,7 @@ def test_a_fault_and_too_little_agreement_are_exit_code_1(
         (["{integer}", "--table", "{tmp}/text.int8.onnx"], "damaged calibration table"),
         (["{integer}", "--table", "{tmp}/short.json"], "short.json: no range for input"),
         (["{tmp}/strange.onnx", "--float", "{float}"], "no node for the layer stem.0"),
-        (["{integer}", "--data", "{tmp}/missing"], "missing: no such file"),
+        (["{integer}", "--data", "{tmp}/missing"], "missing: cannot read the image: No such file"),
         (["{integer}", "--data", "{tmp}/text.int8.onnx"], "not an image"),
         (["{integer}", "--count", "0"], "positive"),
         (["{integer}", "--library", "{tmp}/missing.so"], "missing.so"),

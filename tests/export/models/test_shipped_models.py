@@ -16,7 +16,7 @@ from export import __main__ as export
 from export.models import MODELS, ModelSpec
 from export.models.complexity import measure
 from export.training.publish import unpacked_answers
-from runtime.core.images import ImageFolder
+from runtime.core.image_sets import ImageFolder
 from runtime.core.selection import match_classes
 from runtime.evaluate import evaluate
 from tests.conftest import REPOSITORY

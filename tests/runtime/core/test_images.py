@@ -1,184 +1,22 @@
-"""Image files and ImageFolder data sets."""
+"""Image files: decoded, or refused in one line."""
 
 import io
-import pickle
-import shutil
-import threading
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
+import os
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 from typing import Union
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
+from runtime.core import memory
 from runtime.core.errors import DataError
-from runtime.core.images import ImageFolder, list_images, open_image
-from tests.support.models.runtime import Array, photo
-
-
-def png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def zipped(folder: Path, archive: Path) -> Path:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for path in folder.rglob("*"):
-            file.write(path, path.relative_to(folder))
-    return archive
-
-
-@pytest.fixture
-def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
-    """Three classes with 2, 1 and 3 images, and things to be left out."""
-    root = tmp_path / "set"
-    for name in ("dog/2.png", "dog/10.PNG", "cat/1.png", "owl/deep/er/1.png", "owl/0.png"):
-        write(root / name, png(photo(rng)))
-    photo(rng).save(root / "owl" / "3.jpeg")
-    for name in ("README.md", "loose.png", "dog/notes.txt", "dog/.hidden.png", ".git/cat/1.png"):
-        write(root / name, png(photo(rng)))
-    write(root / "__MACOSX" / "cat" / "1.png", b"side file")
-    return root
-
-
-EXPECTED = [
-    ("cat/1.png", 0),
-    ("dog/10.PNG", 1),
-    ("dog/2.png", 1),
-    ("owl/0.png", 2),
-    ("owl/3.jpeg", 2),
-    ("owl/deep/er/1.png", 2),
-]
-
-
-def pixels(path: Path) -> Array:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-@pytest.mark.parametrize("layout", ["folder", "zip", "wrapped folder", "wrapped zip"])
-def test_image_folder_layouts(tmp_path: Path, folder: Path, layout: str) -> None:
-    prefix = ""
-    place = folder
-    if layout.startswith("wrapped"):
-        # Loose files would stand beside the classes, one folder deep: still in the top folder.
-        (folder / "loose.png").unlink()
-        place, prefix = tmp_path / "outer", "inner/"
-        shutil.copytree(folder, place / "inner")
-    source = zipped(place, tmp_path / "set.zip") if layout.endswith("zip") else place
-    data = ImageFolder(str(source))
-    assert data.classes == ["cat", "dog", "owl"]
-    assert data.samples == [(prefix + name, index) for name, index in EXPECTED]
-    assert len(data) == 6
-    for i, (name, _) in enumerate(EXPECTED):
-        opened = data.open(i)
-        assert opened.mode == "RGB"
-        assert np.array_equal(np.asarray(opened), pixels(folder / name))
-
-
-def test_a_path_object_will_do(folder: Path) -> None:
-    assert len(ImageFolder(folder)) == 6
-
-
-def test_a_single_class_is_not_taken_for_a_top_folder(
-    tmp_path: Path, rng: np.random.Generator
-) -> None:
-    write(tmp_path / "cat" / "1.png", png(photo(rng)))
-    assert ImageFolder(str(tmp_path)).classes == ["cat"]
-
-
-def test_many_threads_read_one_zip(tmp_path: Path, rng: np.random.Generator) -> None:
-    images = [rng.integers(0, 256, size=(9, 11, 3)).astype(np.uint8) for _ in range(60)]
-    for i, image in enumerate(images):
-        write(tmp_path / "set" / f"class{i % 3}" / f"{i:03}.png", png(Image.fromarray(image)))
-    data = ImageFolder(str(zipped(tmp_path / "set", tmp_path / "set.zip")))
-    barrier = threading.Barrier(8)
-
-    def read_all(_: int) -> bool:
-        barrier.wait(timeout=30)
-        order = np.random.default_rng().permutation(len(data))
-        return all(
-            np.array_equal(np.asarray(data.open(i)), images[int(Path(data.samples[i][0]).stem)])
-            for i in order
-        )
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(read_all, range(8))) == [True] * 8
-
-
-def test_a_set_travels_to_other_processes_and_reopens_after_close(
-    tmp_path: Path, folder: Path
-) -> None:
-    data = ImageFolder(str(zipped(folder, tmp_path / "set.zip")))
-    first = np.asarray(data.open(0))
-    copy = pickle.loads(pickle.dumps(data))
-    data.close()
-    assert copy.samples == data.samples
-    assert np.array_equal(np.asarray(copy.open(0)), first)
-    assert np.array_equal(np.asarray(data.open(0)), first)
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(DataError) as caught:
-        ImageFolder(str(path))
-    assert isinstance(caught.value, ValueError)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert "\n" not in message
-    return message
-
-
-def test_sets_that_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
-    (tmp_path / "empty").mkdir()
-    assert "no images" in refusal(tmp_path / "empty")
-    assert "No such file" in refusal(tmp_path / "none")
-    image = write(tmp_path / "flat" / "1.png", png(photo(rng)))
-    assert "no class folders" in refusal(tmp_path / "flat")
-    assert "neither a folder nor a complete zip" in refusal(image)
-    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
-        pass
-    assert "no images" in refusal(tmp_path / "empty.zip")
-
-
-def test_a_truncated_zip_is_refused(tmp_path: Path, folder: Path) -> None:
-    archive = zipped(folder, tmp_path / "set.zip")
-    archive.write_bytes(archive.read_bytes()[:-40])
-    assert "complete zip" in refusal(archive)
-
-
-def test_a_damaged_member_is_named(tmp_path: Path, folder: Path) -> None:
-    archive = zipped(folder, tmp_path / "set.zip")
-    with zipfile.ZipFile(archive) as file:
-        info = file.getinfo("cat/1.png")
-    content = bytearray(archive.read_bytes())
-    middle = info.header_offset + 30 + len(info.filename) + info.compress_size // 2
-    content[middle] ^= 0xFF
-    archive.write_bytes(bytes(content))
-    data = ImageFolder(str(archive))
-    with pytest.raises(DataError, match=r"set\.zip/cat/1\.png: cannot unpack"):
-        data.open(0)
-    assert data.open(1).mode == "RGB"
-
-
-def test_listing(tmp_path: Path, folder: Path) -> None:
-    listed = list_images(str(folder / "owl"))
-    assert listed == [str(folder / "owl" / name) for name in ("0.png", "3.jpeg", "deep/er/1.png")]
-    # A file that is named is taken whatever its ending.
-    assert list_images(str(folder / "README.md")) == [str(folder / "README.md")]
-    with pytest.raises(DataError, match="no such file"):
-        list_images(str(tmp_path / "none"))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no images"):
-        list_images(str(tmp_path / "empty"))
+from runtime.core.images import as_image, open_image
+from tests.support.models.runtime import REPOSITORY, Array, photo
 
 
 def opened_or_refused(path: Path) -> Union[Array, str]:
@@ -220,12 +58,106 @@ def test_a_decompression_bomb_is_refused(
         open_image(str(tmp_path / "bomb.png"), "bomb.png")
 
 
-def test_a_bomb_in_a_text_chunk_is_refused(tmp_path: Path) -> None:
-    info = PngImagePlugin.PngInfo()
-    info.add_text("comment", "x" * (PngImagePlugin.MAX_TEXT_CHUNK + 1), zip=True)
-    Image.new("RGB", (4, 4)).save(tmp_path / "text.png", pnginfo=info)
-    with pytest.raises(DataError, match=r"text\.png: "):
-        open_image(str(tmp_path / "text.png"), "text.png")
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG (third edition, section 5.3)."""
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I4s", len(content), name) + content + struct.pack(">I", checksum)
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(2 << 20))),
+        chunk(b"iTXt", b"comment\0\1\0\0\0" + zlib.compress(b"x" * (2 << 20))),
+        chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(2 << 20))),
+        70 * chunk(b"tEXt", b"comment\0" + b"x" * (1 << 20)),
+    ],
+    ids=["zTXt", "iTXt", "iCCP", "tEXt"],
+)
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "behind them"])
+def test_text_and_profiles_of_any_size_do_not_cost_the_picture(
+    tmp_path: Path, rng: np.random.Generator, unseen: bytes, behind: bool
+) -> None:
+    image = photo(rng)
+    whole = io.BytesIO()
+    image.save(whole, "PNG")
+    content = whole.getvalue()
+    place = content.rindex(b"IEND") - 4 if behind else content.index(b"IDAT") - 4
+    path = tmp_path / "text.png"
+    path.write_bytes(content[:place] + unseen + content[place:])
+    assert np.array_equal(np.asarray(open_image(str(path), "text.png")), np.asarray(image))
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, why in (
+        (tmp_path / "pipe.png", "not a regular file"),
+        (Path("/dev/zero"), "not a regular file"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "none.png", "No such file"),
+    ):
+        with pytest.raises(DataError, match=f"^photo: cannot read the image: {why}"):
+            open_image(str(path), "photo")
+
+
+def test_a_truncated_picture_that_was_only_opened_is_refused(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    photo(rng, 64, 64).save(tmp_path / "photo.jpg")
+    content = (tmp_path / "photo.jpg").read_bytes()
+    (tmp_path / "photo.jpg").write_bytes(content[:-200])
+    with pytest.raises(DataError, match="cannot read the image: "):
+        as_image(Image.open(tmp_path / "photo.jpg"))
+
+
+_PEAK = r"""
+import re, sys
+from PIL import Image
+from runtime.core.images import open_image
+for path in sys.argv[1:]:
+    image = open_image(path, path)
+    print(image.width, image.height, *image.getpixel((0, 0)))
+print(*re.findall(r"VmHWM:\s*([0-9]+) kB", open("/proc/self/status").read()))
+"""
+
+
+def test_the_largest_pictures_take_600_megabytes_at_most(tmp_path: Path) -> None:
+    """A photo of 100 megapixels on its side, and a palette with transparency, which takes 17 bytes
+    a pixel where it is converted as a whole."""
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    plain = Image.new("RGB", (12500, 8000), (10, 20, 30))
+    plain.save(tmp_path / "photo.png", exif=sideways, compress_level=1)
+    palette = Image.new("P", (13000, 13000))
+    palette.putpalette([10, 20, 30])
+    palette.save(tmp_path / "palette.png", transparency=0, compress_level=1)
+    del plain, palette
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _PEAK, "photo.png", "palette.png"],
+        stdout=subprocess.PIPE, check=True, cwd=str(tmp_path), encoding="utf-8", timeout=120,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    first, second, peak = result.stdout.splitlines()
+    assert first == "2667 4167 10 20 30"
+    assert second == "4334 4334 255 255 255"
+    assert int(peak) * 1024 < 600e6
+
+
+def test_what_takes_too_much_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    image = photo(rng, 50, 40)
+    for name in ("large.png", "large.webp", "large.tif"):
+        image.save(tmp_path / name)
+    image.save(tmp_path / "large.jpg", progressive=True)
+    monkeypatch.setattr(memory, "BUDGET", 50 * 40 * 4 - 1)
+    for name in ("large.png", "large.webp", "large.tif", "large.jpg"):
+        with pytest.raises(DataError, match=f"^{name}: too large: 50x40 pixels"):
+            open_image(str(tmp_path / name), name)
+    image.save(tmp_path / "plain.jpg")
+    monkeypatch.setattr(memory, "BUDGET", 50 * 40 * 4)
+    for name in ("large.png", "plain.jpg"):
+        assert open_image(str(tmp_path / name), name).size == (50, 40)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from PIL import Image
 import runtime
 from runtime.core import library, places
 from runtime.core.errors import DataError, ModelError
+from runtime.core.images import open_image
 from runtime.core.session import softmax
 from runtime.engines import onnxruntime as onnxruntime_package
 from runtime.engines.onnxruntime import backend as onnxruntime_backend
@@ -96,6 +97,61 @@ def test_what_is_no_picture_is_refused(
         session.classify([picture])  # type: ignore[list-item]
     assert found in str(caught.value)
     assert "uint8 [H, W, 3]" in str(caught.value)
+
+
+def test_a_sideways_photo_from_python_is_the_upright_one(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Given as the pages show it, and as it comes from the command."""
+    session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
+    upright = photo(rng, 40, 61)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.rot90(np.asarray(upright), 1)).save(path, exif=exif)
+    expected = session.classify([upright])[0]
+    decoded = open_image(str(path), "photo")
+    for image in (Image.open(path), Image.open(path).convert("RGB"), decoded):
+        assert session.classify([image]) == [expected]
+
+
+def test_no_images_have_no_classes(tmp_path: Path, rng: np.random.Generator) -> None:
+    session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
+    assert session.classify([]) == []
+    assert session.prepare([]).shape == (0, *SIZE)
+
+
+def test_any_iterable_of_images_will_do(tmp_path: Path, rng: np.random.Generator) -> None:
+    session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
+    pixels = rng.integers(0, 256, size=(3, 30, 40, 3)).astype(np.uint8)
+    expected = session.classify(list(pixels))
+    assert session.classify(pixels) == expected
+    assert session.classify(Image.fromarray(image) for image in pixels) == expected
+
+
+@pytest.mark.parametrize("kind", ["Pillow's", "pixels", "path", "nothing"])
+def test_one_image_is_no_list_of_images(
+    tmp_path: Path, rng: np.random.Generator, kind: str
+) -> None:
+    session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
+    image = photo(rng)
+    one: Any = {
+        "Pillow's": image,
+        "pixels": np.asarray(image),
+        "path": "photo.png",
+        "nothing": None,
+    }
+    with pytest.raises(DataError, match=r"where a list of images is due: \[image\]"):
+        session.classify(one[kind])
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.5, "3", None])
+def test_a_number_of_classes_that_is_none_is_refused(
+    tmp_path: Path, rng: np.random.Generator, top_k: Any
+) -> None:
+    session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
+    with pytest.raises(DataError, match=f"top_k is {top_k!r} where a positive integer is due"):
+        session.classify([photo(rng)], top_k)
 
 
 def test_classify_gives_the_best_classes(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from runtime.core.arrays import FloatArray
 from runtime.core.errors import DataError, ModelError
+from runtime.core.image_sets import image_set
 from runtime.core.metadata import parse
 from runtime.engines.tensorrt import calibration_cache, calibration_images
 from tests.support.models.runtime import SIZE, linear, metadata, photo, prepared, scattered_images
@@ -38,7 +39,7 @@ def model(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 def read(path: Path, samples: int) -> FloatArray:
     counted: List[None] = []
-    chosen = calibration_images.choose(str(path), samples)
+    chosen = calibration_images.choose(image_set(path), samples)
     images = calibration_images.prepare(chosen, METADATA, lambda: counted.append(None))
     assert len(counted) == images.shape[0] * images.shape[1]
     return images
