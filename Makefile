@@ -18,6 +18,10 @@ ifeq ($(origin NAME),environment)
 override NAME :=
 endif
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
+# The names of all else that stands on the command line. Their values are data too: make would expand
+# them for the environment of its recipes.
+export OTHER_VARIABLES := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out MAKE% SHELL,$(OTHER_VARIABLES)),$(eval override $(name) := $$(value $(name))))
 
 VENV := .venv
 define run

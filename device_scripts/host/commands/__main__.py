@@ -4,6 +4,7 @@ import os
 import sys
 from typing import Sequence
 
+from device_scripts.host.commands.names import check_names
 from device_scripts.host.commands.problems import FailedError, RefusedError
 from device_scripts.host.commands.targets import TARGETS
 from device_scripts.host.commands.variables import Variables
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: make TARGET; `make help` lists them", file=sys.stderr)
         return BAD_INPUT
     try:
+        check_names(arguments[0], os.environ)
         TARGETS[arguments[0]](Variables(os.environ))
     except RefusedError as refusal:
         line = " ".join(str(refusal).split())

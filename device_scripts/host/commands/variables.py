@@ -27,6 +27,8 @@ NAMES = (
     *("METHOD", "KEEP_FLOAT", "SENSITIVITY", "FUZZ", "PEERS", "CMAKE_ARGS", "ARGS"),
 )
 """All variables; the Makefile hands over the same."""
+OTHERS = "OTHER_VARIABLES"
+"""Where the Makefile hands over the names of all else that its command line gives."""
 TARGETS = ("jetson-nano", "portable", "standard")
 """The forms that a file can be exported in."""
 
@@ -40,6 +42,10 @@ class Variables:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._given = {name: environment[name] for name in NAMES if environment.get(name)}
+
+    def having(self, more: Mapping[str, str]) -> "Variables":
+        """These variables and `more`, which wins."""
+        return Variables(dict(self._given, **more))
 
     def given(self, name: str) -> bool:
         return name in self._given
@@ -130,5 +136,5 @@ def as_path(path: str) -> str:
 
 def environment_of_programs(environment: Mapping[str, str]) -> Dict[str, str]:
     """What programs inherit: all but the variables, which they get as arguments."""
-    taken = {*NAMES, *_OF_MAKE} - {"PYTHON", "ENGINE_PYTHON"}
+    taken = {*NAMES, OTHERS, *_OF_MAKE} - {"PYTHON", "ENGINE_PYTHON"}
     return {name: value for name, value in environment.items() if name not in taken}
