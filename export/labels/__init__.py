@@ -22,6 +22,9 @@ CIFAR10 = (
     "truck",
 )
 
+KNOWN = ("imagenet", "cifar10")
+"""Lists of labels that have a name."""
+
 _IMAGENET = Path(__file__).with_name("imagenet.txt")
 
 # A file of labels is a short list: what is larger is something else.
@@ -52,19 +55,16 @@ def read(source: str) -> tuple[str, ...]:
 
     Raises LabelError, or DataError for an ImageFolder that cannot be read.
     """
-    if source in _KNOWN:
+    if source in KNOWN:
         return imagenet() if source == "imagenet" else CIFAR10
     path = Path(source)
     if path.is_dir() or path.suffix.lower() == ".zip":
         return tuple(ImageFolder(source).classes)
     if not path.is_file():
         raise LabelError(
-            f"{source}: no such file or folder of labels (known lists: {', '.join(_KNOWN)})"
+            f"{source}: no such file or folder of labels (known lists: {', '.join(KNOWN)})"
         )
     return _of_file(path)
-
-
-_KNOWN = ("imagenet", "cifar10")
 
 
 def _of_file(path: Path) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ def open_model(
         whole = _complete(spec, network)
     except ValueError as error:
         raise ShiftAddError(f"cannot use {source.name}: {one_line(error)}") from error
-    plain = source.registered is not None and not _given(options)
+    plain = source.registered is not None and not given_spec(options)
     chosen = [] if plain else list(_shown(whole, origins))
     return OpenedModel(source, network, original, sha256, whole, swaps, chosen)
 
@@ -141,8 +141,8 @@ def _complete(spec: Spec, network: nn.Module) -> CompleteSpec:
         raise ValueError(f"on an input of {size}: {explain(error, network, [])}") from error
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """The spec's entries that were given as options."""
+def given_spec(options: argparse.Namespace) -> dict[str, Any]:
+    """The spec's entries that were given as options. Raises ShiftAddError for unreadable labels."""
     given = {name: getattr(options, name, None) for name in ("mean", "std", "resize")}
     given["input_size"] = getattr(options, "input", None)
     if getattr(options, "labels", None) is not None:
@@ -154,7 +154,7 @@ def _spec(
     options: argparse.Namespace, source: Source, network: nn.Module, original: nn.Module
 ) -> tuple[Spec, list[str]]:
     """Each entry from the first place that has it, and the names of those places, "" for none."""
-    places = [("given", _given(options))]
+    places = [("given", given_spec(options))]
     if source.registered is not None:
         entry = source.registered
         places.append(("the registry", {name: getattr(entry, name) for name in FIELDS}))

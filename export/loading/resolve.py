@@ -5,6 +5,7 @@ A user's file is a program: it is run with the user's rights, as `python file.py
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -18,6 +19,7 @@ from typing import Any
 
 from torch import nn
 
+from export.errors import place_of
 from export.loading.standins import standins
 from export.models import MODELS, ModelSpec
 from runtime.core.errors import ShiftAddError, one_line
@@ -26,6 +28,12 @@ FORMS = "a registered name, path/to/file.py:callable, or package.module:callable
 
 # A model's name becomes a file's.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+# Files that are given in MODEL's place.
+_EXPORTED = (".onnx", ".engine")
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".tar", ".bin", ".safetensors")
+# Callables that a message lists at most.
+_SHOWN = 8
 
 
 class SourceError(ShiftAddError):
@@ -76,7 +84,7 @@ def resolve(model: str, arguments: Mapping[str, Any] | None = None) -> Source:
     place, colon, name = model.rpartition(":")
     if not colon or not place or not name:
         raise SourceError(_unknown(model))
-    module = _of_file(Path(place)) if place.endswith(".py") else _of_package(place)
+    module = _of_file(Path(place)) if place.endswith(".py") else _of_package(place, name)
     found = _member(module, place, name)
     if isinstance(found, nn.Module):
         if arguments:
@@ -98,9 +106,39 @@ def check_name(name: str) -> str:
 
 
 def _unknown(model: str) -> str:
-    if model.endswith(".py"):
-        return f"{model}: say which callable of it makes the network: {model}:NAME"
+    """What to give in place of a MODEL without a callable."""
+    path = Path(model.rstrip(":"))
+    if path.suffix == ".py":
+        if not path.is_file():
+            return f"{path}: no such file"
+        return f"{path}: say which callable of it makes the network: {path}:NAME{_offers(path)}"
+    if path.suffix in _EXPORTED:
+        return (
+            f"{model}: MODEL is a network in PyTorch; a file that was exported is given as "
+            f"MODEL_FILE={model}"
+        )
+    if path.suffix in _WEIGHTS:
+        return (
+            f"{model}: MODEL is a network in PyTorch; its weights are given as "
+            f"CHECKPOINT={model}, beside a MODEL ({FORMS})"
+        )
+    source = Path(f"{model}.py")
+    if source.is_file():
+        return f"{model}: a network of a file is given as {source}:NAME{_offers(source)}"
     return f"unknown model {model!r}; known models: {', '.join(MODELS)} (MODEL is {FORMS})"
+
+
+def _offers(path: Path) -> str:
+    """What a file defines and could have been meant; it is read and not run."""
+    try:
+        statements = ast.parse(path.read_bytes()).body
+    # What cannot be parsed says so when it is run; it may be damaged, or have a null byte.
+    except (OSError, SyntaxError, ValueError, MemoryError, RecursionError):
+        return ""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    names = [node.name for node in statements if isinstance(node, kinds)]
+    public = [name for name in names if not name.startswith("_")]
+    return f" (it has: {', '.join(public[:_SHOWN])})" if public else ""
 
 
 def _folder(place: str) -> Path | None:
@@ -129,7 +167,11 @@ def _of_file(path: Path) -> ModuleType:
     return module
 
 
-def _of_package(place: str) -> ModuleType:
+def _of_package(place: str, name: str) -> ModuleType:
+    source = Path(f"{place}.py")
+    if "/" in place or source.is_file():
+        meant = f"{source}:{name}" if source.is_file() else FORMS
+        raise SourceError(f"{place}: no Python file, and no name of a module: MODEL is {meant}")
     top = place.partition(".")[0]
     try:
         missing = importlib.util.find_spec(top) is None
@@ -163,7 +205,7 @@ def _others(module: ModuleType) -> str:
         and callable(value)
         and getattr(value, "__module__", None) == module.__name__
     ]
-    return f"; it has {', '.join(own[:8])}" if own else ""
+    return f"; it has {', '.join(own[:_SHOWN])}" if own else ""
 
 
 def _builder(
@@ -195,7 +237,7 @@ def _blame(error: BaseException, where: str, doing: str) -> None:
         return
     message = one_line(error)[:300]
     said = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    raise SourceError(f"{where}: {doing} raised {said}") from error
+    raise SourceError(f"{where}: {doing} raised {said}{place_of(error)}") from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.onnx.errors import SymbolicValueError, UnsupportedOperatorError
 
-from export.errors import ExportError
+from export.errors import ExportError, place_of
 from export.onnx_export.scopes import module_of, title
 from export.operators import AdderConv2d, ShiftConv2d
 from export.operators.layer import ConvLayer
@@ -133,7 +133,7 @@ def explain(error: Exception, network: nn.Module, failed: list[Any]) -> ExportEr
     if not failed:
         return ExportError(
             f"{_where(error, network)} cannot be run on a float32 batch of the input size given: "
-            f"{_said(error)}"
+            f"{_said(error)}{place_of(error)}"
         )
     node = failed[0]
     operator = _operator(node)

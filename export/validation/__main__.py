@@ -25,6 +25,7 @@ from calibration.comparison.options import add_library, add_report_dir, add_summ
 from export.checkpoint import load_network
 from export.loading.options import add_model, find_source
 from export.loading.resolve import Source
+from export.models import MODELS
 from export.recognition import swap_layers
 from export.validation import two_files
 from export.validation.compare import compare
@@ -207,7 +208,12 @@ def _check_origin(
     """
     metadata = exported.metadata
     if metadata.model != source.name and (source.registered is not None or not named):
-        raise ModelError(f"{exported.path}: is of the model {metadata.model}, not of {source.name}")
+        origin = metadata.model if metadata.model in MODELS else "file.py:callable"
+        raise ModelError(
+            f"{exported.path}: is of the model {metadata.model}, not of {source.name}: give the "
+            f"network that it was exported from (MODEL={origin}), or another exported file to "
+            "compare it with (REFERENCE=file, --reference)"
+        )
     if metadata.checkpoint_sha256 == checkpoint_sha256:
         return
     if not metadata.checkpoint_sha256:
@@ -215,8 +221,8 @@ def _check_origin(
         return
     raise ModelError(
         f"{exported.path}: was exported from {_weights(metadata.checkpoint_sha256)}, PyTorch "
-        f"has {_weights(checkpoint_sha256)}: export it again, or name the weights with "
-        f"--checkpoint"
+        f"has {_weights(checkpoint_sha256)}: export it again, or name the weights "
+        "(CHECKPOINT=file, --checkpoint)"
     )
 
 

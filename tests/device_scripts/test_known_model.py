@@ -35,6 +35,30 @@ def test_what_is_there_is_known_and_is_not_made(source: Path) -> None:
     assert not source.with_name("called").exists()
 
 
+def test_what_was_given_beside_the_model_is_read(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--input=3x8x8", "--mean=0.5,0.5,0.5", "--labels=cifar10", "--model-args=width=0.5"]
+    assert known_model.main([f"{source}:network", *given]) == 0
+    for option, said in (
+        ("--input=3x", "'3x' is not of the form CxHxW"),
+        ("--std=a,b", "'a,b' is not a number a channel"),
+        ("--resize=big", "invalid int value: 'big'"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            known_model.main([f"{source}:network", option])
+        assert left.value.code == 2
+        assert said in capsys.readouterr().err
+    for option, said in (
+        ("--labels=none.txt", "none.txt: no such file or folder of labels"),
+        ("--model-args=width", "the model's argument 'width' is not of the form name=value"),
+        ("--name=a/b", "the name 'a/b' is no model's"),
+    ):
+        with pytest.raises(ShiftAddError) as refused:
+            known_model.main([f"{source}:network", option])
+        assert said in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [

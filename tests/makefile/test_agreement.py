@@ -7,9 +7,11 @@ from pathlib import Path
 
 from device_scripts.host import boards
 from device_scripts.host.commands.libraries import known_boards
+from device_scripts.host.commands.named import LABEL_LISTS
 from device_scripts.host.commands.targets import TARGETS
 from device_scripts.host.commands.variables import NAMES
 from device_scripts.host.commands.variables import TARGETS as FORMS
+from export import labels
 from export.onnx_export.model import TARGETS as EXPORTED_FORMS
 
 MAKEFILE = (Path(__file__).resolve().parents[2] / "Makefile").read_text()
@@ -28,3 +30,4 @@ def test_every_target_is_known() -> None:
 def test_forms_and_boards_are_those_of_the_programs() -> None:
     assert tuple(FORMS) == tuple(EXPORTED_FORMS)
     assert known_boards() == boards.names()
+    assert tuple(LABEL_LISTS) == labels.KNOWN

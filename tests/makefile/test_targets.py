@@ -18,10 +18,13 @@ _BOARDS = ", ".join(known_boards())
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """With an image and data; the stand-ins do not read what is in them."""
+    """With what the tests name; the stand-ins do not read what is in it."""
     made = make_checkout(tmp_path)
-    for name in ("a.png", "d", "data"):
+    for name in ("a.png", "a.onnx", "b.onnx", "m.int8.onnx", "other.onnx", "w.pt", "a.txt"):
         (made.folder / name).touch()
+    for name in ("d", "data"):
+        (made.folder / name / "class").mkdir(parents=True)
+    (made.folder / "empty").mkdir()
     return made
 
 
@@ -55,6 +58,33 @@ def test_an_unknown_model_is_refused_before_anything_is_compiled(
         (["calibrate"], "set DATA=folder-or-zip"),
         (["train"], "set DATA=folder-or-zip"),
         (["infer", "IMAGE=no.png"], "IMAGE=no.png: no such file or folder"),
+        (["infer", "IMAGE=empty"], "IMAGE=empty: the folder is empty"),
+        (["infer", "IMAGE=a.png", "MODEL_FILE=no.onnx"], "MODEL_FILE=no.onnx: no such file"),
+        (["infer", "IMAGE=a.png", "MODEL_FILE=d"], "MODEL_FILE=d: a folder, where a file is"),
+        (["infer", "IMAGE=a.png", "CHECKPOINT=no.pt"], "CHECKPOINT=no.pt: no such file"),
+        (["infer", "IMAGE=a.png", "LABELS=no"], "LABELS=no: no such file or folder"),
+        (["evaluate", "DATA=empty"], "DATA=empty: the folder is empty"),
+        (["evaluate", "DATA=a.png"], "DATA=a.png: neither a folder nor a zip"),
+        (["evaluate", "DATA=d", "MODEL_FILE=no.onnx"], "MODEL_FILE=no.onnx: no such file"),
+        (["calibrate", "DATA=empty"], "DATA=empty: the folder is empty"),
+        (["calibrate", "DATA=d", "CHECKPOINT=d"], "CHECKPOINT=d: a folder, where a file is"),
+        (["train", "DATA=empty"], "DATA=empty: the folder is empty"),
+        (["train", "DATA=d", "LABELS=no"], "LABELS=no: no such file or folder"),
+        (["train", "DATA=d", "CHECKPOINT=no.pt"], "CHECKPOINT=no.pt: no such file"),
+        (["finetune", "DATA=d", "CHECKPOINT=no.pt"], "CHECKPOINT=no.pt: no such file"),
+        (["bundle", "DATA=empty"], "DATA=empty: the folder is empty"),
+        (["bundle", "CHECKPOINT=no.pt"], "CHECKPOINT=no.pt: no such file"),
+        (["deploy", "DEVICE=u@h", "LABELS=no"], "LABELS=no: no such file or folder"),
+        (["demo", "CHECKPOINT=no.pt"], "CHECKPOINT=no.pt: no such file"),
+        (["bench", "LABELS=no"], "LABELS=no: no such file or folder"),
+        (["bench", "MODEL=unknown"], "unknown model 'unknown'"),
+        (["export", "CHECKPOINT=no.pt"], "CHECKPOINT=no.pt: no such file"),
+        (["export", "LABELS=no.txt"], "LABELS=no.txt: no such file or folder"),
+        (["validate", "MODEL_FILE=no.onnx", "REFERENCE=a.onnx"], "MODEL_FILE=no.onnx: no such"),
+        (["validate", "MODEL_FILE=a.onnx", "REFERENCE=no.onnx"], "REFERENCE=no.onnx: no such"),
+        (["validate", "CHECKPOINT=no.pt"], "CHECKPOINT=no.pt: no such file"),
+        (["validate-int8", "MODEL_FILE=no.onnx"], "MODEL_FILE=no.onnx: no such file"),
+        (["validate-int8", "DATA=empty"], "DATA=empty: the folder is empty"),
         (["evaluate", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
         (["calibrate", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
         (["train", "DATA=no.zip"], "DATA=no.zip: no such file or folder"),
@@ -200,9 +230,9 @@ def test_the_model_is_exported_where_it_has_to_be(checkout: Checkout) -> None:
     assert export_count(checkout) == 2
     os.utime(source, (1, 1))
     for given, count in (
-        ("CHECKPOINT=w.pt", 3), ("CHECKPOINT=w.pt", 4), ("CHECKPOINT=", 5), ("CHECKPOINT=", 5),
-        ("LABELS=cifar10", 6), ("LABELS=cifar10", 6), ("LABELS=", 7), ("TARGET=portable", 8),
-        ("NAME=mine", 9), ("NAME=mine", 9), ("MODEL=f.py:net", 10), ("MODEL=f.py:net", 11),
+        ("LABELS=cifar10", 3), ("LABELS=cifar10", 3), ("LABELS=", 3), ("RESIZE=40", 4),
+        ("TARGET=portable", 5), ("NAME=mine", 6), ("NAME=mine", 6), ("MODEL=f.py:net", 7),
+        ("MODEL=f.py:net", 8), ("CHECKPOINT=w.pt", 9), ("CHECKPOINT=w.pt", 10),
     ):  # fmt: skip
         done = checkout.make(*infer, given)
         assert done.returncode == 0, done.stderr
@@ -211,6 +241,74 @@ def test_the_model_is_exported_where_it_has_to_be(checkout: Checkout) -> None:
     assert written == [
         "ghostshiftaddnet.onnx", "ghostshiftaddnet.portable.onnx", "mine.onnx", "net.onnx",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["ghostshiftaddnet", "f.py:net"])
+def test_a_target_leaves_the_model_what_it_was_exported_as(checkout: Checkout, model: str) -> None:
+    """Without LABELS a comparison once replaced the file by one whose classes have no names."""
+    given = {"CHECKPOINT": "w.pt", "LABELS": "a.txt", "MEAN": "0.5", "STD": "0.2", "RESIZE": "9"}
+    words = [f"{name}={value}" for name, value in given.items()]
+    assert checkout.make("export", f"MODEL={model}", *words).returncode == 0
+    (first,) = checkout.runs_of("-m", "export")
+    for target in ("validate", "infer", "evaluate", "calibrate", "validate-int8", "demo", "bundle"):
+        checkout.forget()
+        done = checkout.make(target, f"MODEL={model}", "DATA=d", "IMAGE=a.png")
+        assert (done.returncode, done.stderr) == (0, ""), target
+        assert checkout.runs_of("-m", "export") == [first], target
+        kept = "CHECKPOINT=w.pt LABELS=a.txt MEAN=0.5 RESIZE=9 STD=0.2"
+        assert f"taken as it was exported, with {kept}; `make export` writes it" in done.stdout
+        for module in ("export.validation", "device_scripts.host.bundle"):
+            for run in checkout.runs_of("-m", module):
+                assert "--checkpoint=w.pt" in run
+    checkout.forget()
+    assert checkout.make("infer", f"MODEL={model}", "IMAGE=a.png", "RESIZE=8").returncode == 0
+    (changed,) = checkout.runs_of("-m", "export")
+    assert set(changed) == {*first, "--resize=8"} - {"--resize=9"}
+    assert checkout.make("export", f"MODEL={model}").returncode == 0
+    assert not {"--labels=a.txt", "--mean=0.5"} & set(checkout.runs_of("-m", "export")[1])
+
+
+def test_arguments_of_an_export_are_its_models(checkout: Checkout) -> None:
+    assert checkout.make("export", "MODEL=f.py:net", "ARGS=--labels 'a b'").returncode == 0
+    assert checkout.make("infer", "MODEL=f.py:net", "IMAGE=a.png", "ARGS=--json").returncode == 0
+    again = checkout.runs_of("-m", "export")
+    assert again[0] == again[1]
+    assert again[1][-2:] == ["--labels", "a b"]
+    # Another file's network of the same name is another network.
+    assert checkout.make("infer", "MODEL=g.py:net", "IMAGE=a.png").returncode == 0
+    assert "--labels" not in checkout.runs_of("-m", "export")[2]
+
+
+def test_a_users_model_that_was_brought_stays(checkout: Checkout) -> None:
+    brought = checkout.folder / "build/models/net.onnx"
+    brought.parent.mkdir(parents=True)
+    brought.touch()
+    assert checkout.make("validate", "MODEL=f.py:net").returncode == 0
+    assert export_count(checkout) == 0
+    assert checkout.make("validate", "MODEL=f.py:net", "INPUT=3x8x8").returncode == 0
+    assert export_count(checkout) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (["export"], "nets/net.py"),
+        (["infer", "IMAGE=a.png"], "net.onnx"),
+        (["validate"], "net.py:"),
+        (["validate"], "nets/net.py"),
+        (["evaluate", "DATA=d"], "a/best.pt"),
+        (["bundle"], "nets/net"),
+    ],
+)
+def test_a_file_that_is_no_network_is_explained(
+    checkout: Checkout, words: list[str], model: str
+) -> None:
+    """What it says is known_model's; here it answers that the model is unknown."""
+    python = checkout.folder / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "error: explained: $*" >&2\nexit 2\n')
+    line = refused(checkout, *words, f"MODEL={model}")
+    assert line.startswith("explained: -m device_scripts.host.commands.known_model")
+    assert line.endswith(f"-- {model}")
 
 
 def test_a_model_that_was_brought_or_named_is_taken_as_it_is(checkout: Checkout) -> None:
@@ -228,7 +326,7 @@ def test_an_export_that_was_cut_off_is_done_again(checkout: Checkout) -> None:
     python = checkout.folder / ".venv" / "bin" / "python"
     working = python.read_text()
     python.write_text("#!/bin/sh\nexit 3\n")
-    assert checkout.make("export", "LABELS=a").returncode == 2  # make's own, for any failure
+    assert checkout.make("export", "LABELS=a.txt").returncode == 2  # make's own, for any failure
     python.write_text(working)
     checkout.forget()
     assert checkout.make("infer", "IMAGE=a.png").returncode == 0

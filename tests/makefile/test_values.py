@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ HOSTILE = {
     "umlaut": "Bär",
     "no text": "a\udcffb",
 }
-VARIABLES = ("IMAGE", "OUT", "MODEL_FILE", "DATA", "CHECKPOINT", "LABELS")
+VARIABLES = ("IMAGE", "MODEL_FILE", "DATA", "CHECKPOINT", "LABELS")
+OUT = ".out"  # added to a value for OUT, where the value itself is a file
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,10 @@ def checkout(shared: Checkout) -> Checkout:
 
 
 def have(checkout: Checkout, name: str) -> None:
-    """Makes a folder of this name, because IMAGE and DATA have to exist."""
-    (checkout.folder / name).mkdir(exist_ok=True)
+    """Makes a zip of this name, because what is read has to be there, and DATA to be readable."""
+    with zipfile.ZipFile(checkout.folder / "data.zip", "w") as archive:
+        archive.writestr("class/image", b"")
+    (checkout.folder / "data.zip").replace(checkout.folder / name)
 
 
 def as_path(value: str) -> str:
@@ -57,7 +61,7 @@ def as_path(value: str) -> str:
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 def test_a_value_on_the_command_line_is_data(checkout: Checkout, value: str) -> None:
-    given = [f"{name}={value}" for name in VARIABLES]
+    given = [*(f"{name}={value}" for name in VARIABLES), f"OUT={value}{OUT}"]
     have(checkout, value)
     done = checkout.make("infer", "calibrate", "export", *given)
     assert (done.returncode, done.stderr) == (0, "")
@@ -68,7 +72,7 @@ def test_a_value_on_the_command_line_is_data(checkout: Checkout, value: str) -> 
     "name", ["dollar", "dollars", "backtick", "quote", "function of make", "leading dash"]
 )
 def test_a_value_of_the_environment_is_data(checkout: Checkout, name: str) -> None:
-    environment = dict.fromkeys(VARIABLES, HOSTILE[name])
+    environment = {**dict.fromkeys(VARIABLES, HOSTILE[name]), "OUT": HOSTILE[name] + OUT}
     have(checkout, HOSTILE[name])
     done = checkout.make("infer", "calibrate", "export", environment=environment)
     assert (done.returncode, done.stderr) == (0, "")
@@ -82,16 +86,16 @@ def check_taken(checkout: Checkout, value: str) -> None:
     assert calibration[0] == path
     assert f"--data={value}" in calibration
     out = next(word for word in calibration if word.startswith("--out="))
-    assert out.startswith(f"--out={path}/")
+    assert out.startswith(f"--out={path}{OUT}/")
     (export,) = checkout.runs_of("-m", "export")
-    for option in ("out", "checkpoint", "labels"):
-        assert f"--{option}={value}" in export
+    for option in (f"out={value}{OUT}", f"checkpoint={value}", f"labels={value}"):
+        assert f"--{option}" in export
     assert not ran(checkout)
 
 
 def test_every_target_takes_a_value_as_data(checkout: Checkout) -> None:
     value = "-a b'$(touch ran)`touch ran`"
-    given = [f"{name}={value}" for name in VARIABLES]
+    given = [*(f"{name}={value}" for name in VARIABLES), f"OUT={value}{OUT}"]
     have(checkout, value)
     done = checkout.make("evaluate", "validate", "validate-int8", "train", "finetune", *given)
     assert (done.returncode, done.stderr) == (0, "")
@@ -101,9 +105,9 @@ def test_every_target_takes_a_value_as_data(checkout: Checkout) -> None:
     assert {f"--model-file={path}", f"--checkpoint={value}"} < set(validation)
     assert checkout.runs_of("-m", "calibration.validation") == [[path, f"--data={value}"]]
     (training,) = checkout.runs_of("-m", "export.training.train")
-    assert f"--data={value}" in training
+    assert {f"--data={value}", f"--weights={value}", f"--out={value}{OUT}"} < set(training)
     (finetuning,) = checkout.runs_of("-m", "export.training.finetune")
-    assert {f"--data={value}", f"--checkpoint={value}", f"--out={value}"} < set(finetuning)
+    assert {f"--data={value}", f"--checkpoint={value}", f"--out={value}{OUT}"} < set(finetuning)
     assert not ran(checkout)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional
 
 from device_scripts.host.commands.locks import locked
 from device_scripts.host.commands.problems import RefusedError
@@ -19,12 +19,32 @@ _UNFINISHED = "being exported"
 
 
 def check_model(variables: Variables) -> None:
-    """Refuses a MODEL that is not known, before anything is compiled for it."""
-    said = answer(module("device_scripts.host.commands.known_model", "--", variables["MODEL"]))
+    """Refuses a MODEL that is not known, or arguments and a spec that cannot be read, before
+    anything is compiled for it."""
+    said = answer(
+        module(
+            "device_scripts.host.commands.known_model",
+            *construction_options(variables),
+            *spec_options(variables),
+            "--",
+            variables["MODEL"],
+        )
+    )
     if said.returncode != 0:
         lines = said.stderr.strip().splitlines() or ["MODEL={}: unknown".format(variables["MODEL"])]
         text = lines[-1]
         raise RefusedError(text[len("error: ") :] if text.startswith("error: ") else text)
+
+
+def check_form(variables: Variables) -> None:
+    """Refuses a MODEL that looks like a file and names no callable, with what to give instead."""
+    model = variables["MODEL"]
+    if not variables.given("MODEL_FILE") and (model.endswith(":") or _is_path(model)):
+        check_model(variables)
+
+
+def _is_path(model: str) -> bool:
+    return ":" not in model and (os.sep in model or os.path.splitext(model)[1] != "")
 
 
 def construction_options(variables: Variables) -> List[str]:
@@ -69,54 +89,91 @@ def export_command(variables: Variables) -> List[str]:
 
 def export(variables: Variables) -> None:
     """`make export`: writes the file, whatever is there."""
+    check_form(variables)
     variables.name  # noqa: B018 - refused here where it is none
     with locked(LOCKS, "export") as lock:
-        _export(variables, lock)
+        _export(variables, lock, variables["ARGS"])
 
 
 def have_model(variables: Variables) -> None:
     """Exports the model's file unless it is up to date, or is one that MODEL_FILE names."""
+    check_form(variables)
     if not variables.is_own_export:
         return
     with locked(LOCKS, "export") as lock:
         if not is_up_to_date(variables):
-            _export(variables, lock, with_args=False)
+            record = _recorded(variables)
+            same = record.get("MODEL") == variables["MODEL"]
+            _export(variables, lock, record.get("ARGS", "") if same else "")
+
+
+def as_exported(variables: Variables) -> Variables:
+    """The variables, and for those that were not given what MODEL's file was exported with: a
+    target that exports it again, to have it of today's sources, leaves it what it is."""
+    record = _recorded(variables)
+    kept = {name: value for name, value in record.items() if not variables.given(name)}
+    if record.get("MODEL") != variables["MODEL"] or not variables.is_own_export:
+        return variables
+    kept.pop("MODEL", None)
+    if kept:
+        said = " ".join("{}={}".format(name, kept[name]) for name in sorted(kept))
+        print(
+            "{}: taken as it was exported, with {}; `make export` writes it anew".format(
+                variables.exported_file, said
+            ),
+            flush=True,
+        )
+    return variables.having(kept)
+
+
+def _recorded(variables: Variables) -> Dict[str, str]:
+    """What the exported file was made of; nothing where that is not known."""
+    try:
+        record = json.loads(_read(_stamp(variables)) or "")
+    # MODEL may be no name of a file, which is said elsewhere; a stamp may be of a cut off export.
+    except (RefusedError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in record.items()}
 
 
 def is_up_to_date(variables: Variables) -> bool:
     """Whether the exported file is of this MODEL and these options, and newer than the sources.
 
     A file of weights that were named, or of a network that stands in a file of the user's, is
-    always exported again: what else it depends on is not known here.
+    always exported again: what else it depends on is not known here. One that was brought here, or
+    written by `python -m export`, has no record: it stays where nothing is asked of it.
     """
-    if variables.given("CHECKPOINT") or ":" in variables["MODEL"]:
-        return False
     try:
         made = os.stat(variables.exported_file).st_mtime
     except OSError:
         return False
-    written = _read(_stamp(variables))
-    # A file without a stamp was brought here, or written by `python -m export`.
-    expected = _shipped(variables) if written is None else written
-    return expected == _record(variables) and all(m <= made for m in _source_times())
+    asked, of_user = _record(variables), ":" in variables["MODEL"]
+    if _read(_stamp(variables)) is None:
+        if of_user:
+            return list(asked) == ["MODEL"]
+        expected = {"MODEL": variables.name}
+    elif of_user or variables.given("CHECKPOINT"):
+        return False
+    else:
+        expected = _recorded(variables)
+        expected.pop("ARGS", None)
+    return expected == asked and all(m <= made for m in _source_times())
 
 
-def _export(variables: Variables, lock: int, with_args: bool = True) -> None:
+def _export(variables: Variables, lock: int, args: str) -> None:
+    """Exports with `args`, an ARGS of `make export`, in addition to what the variables say."""
     stamp = _stamp(variables)
+    words = variables.having({"ARGS": args}).words("ARGS")
     # An export that is cut off leaves a stamp that fits no record.
     if os.path.isdir(os.path.dirname(stamp)):
         _write(stamp, _UNFINISHED)
-    run([*export_command(variables), *(variables.words("ARGS") if with_args else [])], lock)
-    _write(stamp, _record(variables))
+    run([*export_command(variables), *words], lock)
+    _write(stamp, json.dumps(_record(variables, args), sort_keys=True))
 
 
-def _record(variables: Variables) -> str:
+def _record(variables: Variables, args: str = "") -> Dict[str, str]:
     given = {name: variables[name] for name in _DEPENDENCIES if variables.given(name)}
-    return json.dumps(dict(given, MODEL=variables["MODEL"]), sort_keys=True)
-
-
-def _shipped(variables: Variables) -> str:
-    return json.dumps({"MODEL": variables.name})
+    return dict(given, MODEL=variables["MODEL"], **({"ARGS": args} if args else {}))
 
 
 def _stamp(variables: Variables) -> str:

@@ -19,6 +19,8 @@ from device_scripts.host.commands.libraries import (
 )
 from device_scripts.host.commands.locks import locked
 from device_scripts.host.commands.models import (
+    as_exported,
+    check_form,
     check_model,
     construction_options,
     export,
@@ -26,6 +28,7 @@ from device_scripts.host.commands.models import (
     network_options,
     spec_options,
 )
+from device_scripts.host.commands.named import check_named
 from device_scripts.host.commands.problems import RefusedError
 from device_scripts.host.commands.programs import (
     BUILD,
@@ -47,6 +50,8 @@ _NEEDED = {
     "DATA": "set DATA=folder-or-zip (ImageFolder layout: class_name/image)",
     "DEVICE": "set DEVICE=user@host, the board as ssh knows it",
 }
+# What a model's file is made of, or where it is.
+_OF_MODEL = ("MODEL_FILE", "CHECKPOINT", "LABELS")
 # A step frees and asks for the same memory: kept, it spares a sixth of the time in page faults. And
 # PyTorch's threads, which spin while they wait, keep the adder's from the processor: another sixth.
 _TRAINING = {
@@ -69,23 +74,12 @@ def _need(variables: Variables, *names: str) -> None:
             raise RefusedError(_NEEDED[name])
 
 
-def _need_existing(variables: Variables, name: str) -> None:
-    """Refuses a variable that was not given, or that names nothing that exists."""
-    _need(variables, name)
-    _check_existing(variables, name)
-
-
-def _check_existing(variables: Variables, name: str) -> None:
-    """Refuses a variable that names nothing that exists; one that was not given is fine."""
-    if variables.given(name) and not os.path.exists(variables[name]):
-        raise RefusedError("{}={}: no such file or folder".format(name, variables[name]))
-
-
 def _setup(variables: Variables) -> None:
     set_up()
 
 
 def _export(variables: Variables) -> None:
+    check_named(variables, "CHECKPOINT", "LABELS")
     set_up()
     export(variables)
 
@@ -116,6 +110,7 @@ def _tensorrt_plugins(variables: Variables) -> None:
 def _engine(variables: Variables) -> None:
     python = interpreter(variables["ENGINE_PYTHON"])
     gpu.need_tensorrt("engine", python)
+    variables = as_exported(variables)
     # A board that builds engines cannot export: there the file is taken as it was brought.
     if is_set_up():
         have_model(variables)
@@ -139,7 +134,9 @@ def _engine(variables: Variables) -> None:
 
 
 def _infer(variables: Variables) -> None:
-    _need_existing(variables, "IMAGE")
+    _need(variables, "IMAGE")
+    variables = as_exported(variables)
+    check_named(variables, "IMAGE", *_OF_MODEL)
     _have_model_and_library(variables)
     become(
         script(
@@ -163,9 +160,12 @@ def _validate(variables: Variables) -> None:
                 ", ".join(_BACKENDS), variables["BACKEND"]
             )
         )
+    variables = as_exported(variables)
+    check_named(variables, "REFERENCE", *_OF_MODEL)
     set_up()
     if variables["BACKEND"] == "tensorrt":
         gpu.need_tensorrt("validate BACKEND=tensorrt", PY)
+    check_form(variables)
     # Two files are compared without a network.
     by_file = variables.given("REFERENCE")
     if not (by_file or variables.is_own_export):
@@ -189,7 +189,8 @@ def _validate(variables: Variables) -> None:
 
 
 def _validate_int8(variables: Variables) -> None:
-    _check_existing(variables, "DATA")
+    variables = as_exported(variables)
+    check_named(variables, "DATA", *_OF_MODEL)
     set_up()
     # A file that was named is taken as it is, and so is the float one beside it.
     named = variables.given("MODEL_FILE")
@@ -207,7 +208,9 @@ def _validate_int8(variables: Variables) -> None:
 
 
 def _evaluate(variables: Variables) -> None:
-    _need_existing(variables, "DATA")
+    _need(variables, "DATA")
+    variables = as_exported(variables)
+    check_named(variables, "DATA", *_OF_MODEL)
     _have_model_and_library(variables)
     become(
         script(
@@ -220,7 +223,9 @@ def _evaluate(variables: Variables) -> None:
 
 
 def _calibrate(variables: Variables) -> None:
-    _need_existing(variables, "DATA")
+    _need(variables, "DATA")
+    variables = as_exported(variables)
+    check_named(variables, "DATA", *_OF_MODEL)
     _have_model_and_library(variables)
     become([*_calibration(variables), *variables.words("ARGS")])
 
@@ -239,6 +244,7 @@ def _calibration(variables: Variables) -> List[str]:
 
 
 def _bundle(variables: Variables) -> None:
+    variables = as_exported(variables)
     board = _have_bundle_parts(variables)
     become([*_bundling(variables, board), *variables.words("ARGS")])
 
@@ -260,7 +266,7 @@ def _have_bundle_parts(variables: Variables) -> str:
         raise RefusedError(
             "bundle: TARGET is jetson-nano, or left out; got {}".format(variables["TARGET"])
         )
-    _check_existing(variables, "DATA")
+    check_named(variables, "DATA", "CHECKPOINT", "LABELS")
     set_up()
     check_model(variables)
     have_model(variables)
@@ -281,6 +287,7 @@ def _deploy(variables: Variables) -> None:
     problem = device_problem(variables["DEVICE"])
     if problem:
         raise RefusedError("DEVICE: " + problem)
+    variables = as_exported(variables)
     board = _have_bundle_parts(variables)
     run(_bundling(variables, board))
     archive = os.path.join("build", "bundles", "{}-{}.tar.gz".format(variables.name, board))
@@ -303,6 +310,8 @@ def _train(variables: Variables) -> None:
             "--data=" + variables["DATA"],
             *construction_options(variables),
             *spec_options(variables),
+            *variables.option("CHECKPOINT", "--weights"),
+            *variables.option("OUT", "--out"),
             *variables.words("ARGS"),
         ),
         **_TRAINING,
@@ -327,7 +336,8 @@ def _finetune(variables: Variables) -> None:
 
 
 def _have_library_for_training(variables: Variables) -> None:
-    _need_existing(variables, "DATA")
+    _need(variables, "DATA")
+    check_named(variables, "DATA", "CHECKPOINT", "LABELS")
     set_up()
     check_model(variables)
     build_operator_library()
@@ -340,6 +350,8 @@ def _have_model_and_library(variables: Variables) -> None:
 
 
 def _demo(variables: Variables) -> None:
+    variables = as_exported(variables)
+    check_named(variables, *_OF_MODEL)
     set_up()
     have_model(variables)
     build_operator_library()
@@ -355,8 +367,11 @@ def _demo(variables: Variables) -> None:
 
 
 def _bench(variables: Variables) -> None:
+    check_named(variables, "LABELS")
     set_up()
     network = [variables["MODEL"]] if variables.given("MODEL") else []
+    if network:
+        check_model(variables)
     build_operator_library()
     become(
         module(

@@ -34,6 +34,7 @@ ready = Net()
 number = 3
 
 def fails(): raise RuntimeError("two\\nlines")
+def in_torch(): return nn.Linear("4", 2)
 def leaves(): raise SystemExit(3)
 def text(): return "a network"
 def _private(): pass
@@ -101,11 +102,24 @@ def test_a_registered_name() -> None:
     ("model", "said"),
     [
         ("{}/none.py:Net", "none.py: no such file"),
-        ("{}:Net", "no module named"),
-        ("{}/net.py", "say which callable"),
-        ("{}/net.py:Nett", r"has no 'Nett'; it has Net, ready, fails, leaves, text"),
+        ("{}:Net", "no Python file, and no name of a module: MODEL is a registered name"),
+        ("{}/net:Net", r"/net: no Python file, .*: MODEL is \S+/net\.py:Net$"),
+        ("{}/net.py", r"network: \S+/net\.py:NAME \(it has: Net, fails, in_torch, leaves, text\)$"),
+        (
+            "{}/net.py:",
+            r"network: \S+/net\.py:NAME \(it has: Net, fails, in_torch, leaves, text\)$",
+        ),
+        ("{}/net", r"is given as \S+/net\.py:NAME \(it has: Net, fails, in_torch, leaves, text\)$"),
+        ("{}/none.py", r"none\.py: no such file$"),
+        ("{}/broken.py", r"makes the network: \S+/broken\.py:NAME$"),
+        ("{}/net.onnx", r"is given as MODEL_FILE=\S+/net\.onnx$"),
+        ("net.fp16.engine", r"is given as MODEL_FILE=net\.fp16\.engine$"),
+        ("best.pt", r"its weights are given as CHECKPOINT=best\.pt, beside a MODEL"),
+        ("a/model.safetensors", r"are given as CHECKPOINT=a/model\.safetensors, beside"),
+        ("{}/net.py:Nett", r"has no 'Nett'; it has Net, ready, fails, in_torch, leaves, text"),
         ("{}/net.py:number", "is a int, not a callable"),
-        ("{}/net.py:fails", r"calling it with \(\) raised RuntimeError: two lines"),
+        ("{}/net.py:fails", r"with \(\) raised RuntimeError: two lines \(\S+/net\.py:16\)$"),
+        ("{}/net.py:in_torch", r"raised TypeError: .* \(\S+/net\.py:17\)$"),
         ("{}/net.py:leaves", "raised SystemExit: 3"),
         ("{}/net.py:text", "gives a str, where a torch.nn.Module is expected"),
         ("{}/broken.py:Net", "running it raised SyntaxError"),
@@ -123,6 +137,7 @@ def test_what_is_not_there_is_one_line(folder: Path, model: str, said: str) -> N
 def test_bad_arguments_of_the_callable(folder: Path) -> None:
     said = refusal(f"{folder}/net.py:Net", {"depth": 3})
     assert "calling it with (depth=3) raised TypeError" in said
+    assert said.endswith("argument 'depth'"), "no line of the file is to be mended"
 
 
 def test_arguments_are_literals_where_they_read_so() -> None:

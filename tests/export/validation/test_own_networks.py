@@ -73,7 +73,12 @@ def test_a_networks_file_is_compared_with_that_very_module(
     # Without the checkpoint PyTorch has other weights, which is no comparison.
     code, _, err = validate(model, *given, "--model-file", path)
     assert code == 2
-    assert "--checkpoint" in err
+    assert "or name the weights (CHECKPOINT=file, --checkpoint)" in err
+    # make's default MODEL is a registered network, which the file is not of.
+    code, _, err = validate("ghostshiftaddnet", "--model-file", path)
+    assert code == 2
+    assert "is of the model deepshift_ps, not of ghostshiftaddnet: give the network that" in err
+    assert "(MODEL=file.py:callable), or another exported file to compare it with (REF" in err
     # Another network under the file's name: its layers are not there.
     code, _, err = validate(
         f"{NETWORKS}:addernet", "--checkpoint", weights, "--name", "deepshift_ps",
