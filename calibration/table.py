@@ -75,7 +75,8 @@ def read(path: Path, model_sha256: str) -> Table:
     of another model.
     """
     try:
-        table = _parsed(path, json.loads(path.read_bytes(), parse_constant=_refuse_constant))
+        with files.open_regular(path) as file:
+            table = _parsed(path, json.load(file, parse_constant=_refuse_constant))
     except OSError as error:
         raise ModelError(f"{path}: cannot read the calibration table: {reason(error)}") from error
     # RecursionError comes from JSON that is nested without end, or so deeply that it can be read

@@ -21,6 +21,7 @@ from export.onnx_export.model import TARGETS, Target, export_model
 from export.onnx_export.writer import write_model
 from runtime.console.commandline import FINE, Parser, leave, remark, show
 from runtime.core.errors import ShiftAddError
+from runtime.core.selection import class_names
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -143,9 +144,15 @@ def _summary(
 
 
 def _warn_of_equal_labels(labels: Sequence[str]) -> None:
-    twice = [label for label, count in Counter(labels).items() if count > 1]
-    if twice:
-        remark(f"warning: classes with the same label, which results cannot tell apart: {twice[0]}")
+    shared = [
+        name for name, label in zip(class_names(labels), labels, strict=True) if name != label
+    ]
+    if shared:
+        remark(
+            f"warning: {len(shared)} classes share a label with another, by which results do not "
+            f"tell them apart; a data set's folders are named {', '.join(shared[:3])}"
+            f"{', ...' if len(shared) > 3 else ''}"
+        )
 
 
 def _warn_untrained(opened: OpenedModel) -> None:

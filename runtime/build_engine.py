@@ -110,7 +110,7 @@ def _read_model(path: str) -> Model:
     properties = read_metadata(path)
     metadata = parse(properties)
     try:
-        with open(path, "rb") as file:
+        with files.open_regular(path) as file:
             return Model(path, file.read(), properties, metadata)
     except OSError as error:
         raise ModelError("cannot read the model: {}".format(reason(error))) from error
@@ -221,7 +221,7 @@ def _timing_cache(output: str) -> str:
 
 def _read_timing_cache(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with files.open_regular(path) as file:
             return file.read()
     except OSError:
         return b""

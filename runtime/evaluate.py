@@ -67,7 +67,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     # These imports stand here, where an interrupt and a missing package are reported in one line.
     import runtime
     from runtime.core.image_sets import ImageFolder
-    from runtime.core.selection import match_classes, subset
+    from runtime.core.selection import class_names, match_classes, subset
 
     session = runtime.load(options.model, options.library, options.threads)
     data = ImageFolder(options.data)
@@ -80,7 +80,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if not counts.images:
         raise DataError("{}: none of the {} images could be read".format(data.path, counts.bad))
     if options.predictions:
-        _write_predictions(options.predictions, data, session.metadata.labels, best)
+        names = class_names(session.metadata.labels)
+        _write_predictions(options.predictions, data, names, best)
     report = _report(counts, seconds)
     if options.json:
         commandline.show(json.dumps(dict(report, model=options.model, data=options.data)))
@@ -185,15 +186,15 @@ def _decoded(
 
 
 def _write_predictions(
-    path: str, data: "ImageFolder", labels: Sequence[str], best: Dict[int, int]
+    path: str, data: "ImageFolder", names: Sequence[str], best: Dict[int, int]
 ) -> None:
-    """A table with a row an image that could be read: file, class, predicted."""
+    """A table with a row an image that could be read: file, class, predicted (one of `names`)."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("file", "class", "predicted"))
     for i, predicted in best.items():
         name, c = data.samples[i]
-        table.writerow((name, data.classes[c], labels[predicted]))
+        table.writerow((name, data.classes[c], names[predicted]))
     replace(Path(path), text.getvalue().encode("utf-8", "surrogateescape"), "table")
 
 

@@ -18,7 +18,7 @@ from runtime.core.image_sets import ImageFolder, image_set
 from runtime.core.images import open_image
 from runtime.core.metadata import Metadata
 from runtime.core.preprocess import preprocess
-from runtime.core.selection import match_classes, subset
+from runtime.core.selection import class_names, match_classes, subset
 
 Float32 = npt.NDArray[np.float32]
 
@@ -87,7 +87,7 @@ def _labelled_folder(source: str, metadata: Metadata) -> ImageFolder | None:
         folder = ImageFolder(source)
     except DataError:
         return None
-    return folder if set(folder.classes) <= set(metadata.labels) else None
+    return folder if set(folder.classes) <= set(class_names(metadata.labels)) else None
 
 
 def sample_patches(count: int) -> list[Image.Image]:

@@ -6,10 +6,12 @@ import signal
 import sys
 import threading
 import warnings
-from typing import Any, Callable, NoReturn, Optional, Sequence
+from typing import Any, Callable, List, NoReturn, Optional, Sequence
 
 from runtime.console.signals import Terminated
+from runtime.console.streams import reopen_closed
 from runtime.core.errors import OutputError, ShiftAddError, one_line, reason
+from runtime.core.threads import MOST_THREADS
 
 FINE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 # The packages that a device may lack: what pip calls them, by module. A missing engine is told by
@@ -27,6 +29,41 @@ class Parser(argparse.ArgumentParser):
         complain("{}: {} (see --help)".format(self.prog, one_line(message)))
         sys.exit(BAD_INPUT)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Takes options anywhere: argparse gives up on a list of files where an option begins."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._options_first(arguments), namespace)
+
+    def _options_first(self, arguments: List[str]) -> List[str]:
+        options: List[str] = []
+        others: List[str] = []
+        while arguments:
+            word = arguments.pop(0)
+            if word == "--":
+                others += arguments
+                break
+            if not word.startswith("-") or word == "-":
+                others.append(word)
+                continue
+            options.append(word)
+            for _ in range(self._values_of(word, arguments)):
+                options.append(arguments.pop(0))
+        return options + (["--"] + others if others else [])
+
+    def _values_of(self, option: str, following: Sequence[str]) -> int:
+        """How many of the words that follow an option belong to it."""
+        known = self._option_string_actions
+        names = [option] if option in known else [name for name in known if name.startswith(option)]
+        nargs = known[names[0]].nargs if names else 0
+        if nargs is None:
+            return min(1, len(following))
+        if isinstance(nargs, int):
+            return min(nargs, len(following))
+        words = 0
+        while words < len(following) and not following[words].startswith("-"):
+            words += 1
+        return min(words, 1) if nargs == argparse.OPTIONAL else words
+
 
 def positive(text: str) -> int:
     """An argparse type: an integer from 1 on."""
@@ -39,10 +76,18 @@ def positive(text: str) -> int:
     return value
 
 
+def thread_count(text: str) -> int:
+    """An argparse type: a number of threads, from 1 to `MOST_THREADS`."""
+    value = positive(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError("{} are too many: {} at most".format(value, MOST_THREADS))
+    return value
+
+
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a model is run."""
     parser.add_argument(
-        "--threads", type=positive, metavar="N",
+        "--threads", type=thread_count, metavar="N",
         help="CPU threads one run of an ONNX model may use (default: ONNX Runtime's choice, one a "
         "core)",
     )  # fmt: skip
@@ -58,6 +103,7 @@ def leave(
     command: Callable[[Optional[Sequence[str]]], int], arguments: Optional[Sequence[str]] = None
 ) -> NoReturn:
     """Runs `command` and ends the process with its exit code, without ever showing a traceback."""
+    reopen_closed()
     if not sys.warnoptions:
         # Pillow warns about oddities of files that it reads nevertheless.
         warnings.simplefilter("ignore")

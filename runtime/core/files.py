@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
+import re
 import stat
 from typing import BinaryIO, Iterator, Union
 
@@ -18,17 +20,23 @@ Path = Union[str, "os.PathLike[str]"]
 def replaced(path: Path, what: str) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` at the end of the block; missing folders are made.
 
-    Where an exception leaves the block, the new file is removed and an older one stays as it was.
+    Its content is on the disk before it gets the name, so that not even a power cut leaves half a
+    file. Where an exception leaves the block, the new file is removed and an older one stays as it
+    was. What a process that was killed has left of such a file is removed first.
+
     Raises ShiftAddError, in one line that says `what` it was to be, when it cannot be written.
     """
-    aside = os.path.join(
-        os.path.dirname(path), ".{}.{}".format(os.path.basename(path), os.getpid())
-    )
+    folder = os.path.dirname(os.path.abspath(path))
+    prefix = ".{}.".format(os.path.basename(path))
+    aside = os.path.join(folder, prefix + str(os.getpid()))
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(aside, "wb") as file:
+        os.makedirs(folder, exist_ok=True)
+        _sweep(folder, prefix)
+        with _locked(aside) as file:
             yield file
-        os.replace(aside, path)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(aside, path)
     except OSError as error:
         raise ShiftAddError(
             "{}: cannot write the {}: {}".format(path, what, reason(error))
@@ -36,6 +44,29 @@ def replaced(path: Path, what: str) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(aside)
+
+
+def _locked(path: str) -> BinaryIO:
+    """A new file, locked: by this another process can tell it from one that nobody writes."""
+    while True:
+        file = open(path, "wb")  # noqa: SIM115 - the caller closes it
+        # Not every network's file system has locks; what is left there stays.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # It may have been swept away before it was locked.
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
+
+
+def _sweep(folder: str, prefix: str) -> None:
+    """Removes the files whose names are `prefix` and a process's number, and which none writes."""
+    for name in os.listdir(folder):
+        if not re.fullmatch(re.escape(prefix) + "[0-9]+", name):
+            continue
+        with contextlib.suppress(OSError), open_regular(os.path.join(folder, name)) as left:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(os.path.join(folder, name))
 
 
 def replace(path: Path, content: bytes, what: str) -> None:

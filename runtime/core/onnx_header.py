@@ -11,6 +11,7 @@ import os
 from typing import BinaryIO, Dict, Iterator, Tuple, Union
 
 from runtime.core.errors import ModelError, reason
+from runtime.core.files import open_regular
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _IR_VERSION, _GRAPH, _METADATA_PROPS = 1, 7, 14
@@ -38,7 +39,7 @@ def read_metadata(path: str) -> Dict[str, str]:
     Raises ModelError when the file is missing, unreadable, truncated or no ONNX model.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return _metadata(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise ModelError("cannot read the model: {}".format(reason(error))) from error

@@ -1,5 +1,6 @@
 """Which images of a data set are taken, and what their classes are to a model."""
 
+from collections import Counter
 from typing import List, Optional, Sequence
 
 from runtime.core.errors import DataError
@@ -13,17 +14,35 @@ def subset(count: int, limit: Optional[int]) -> List[int]:
     return [i * count // limit for i in range(limit)]
 
 
-def match_classes(data: ImageFolder, labels: Sequence[str]) -> List[int]:
-    """The model's class index of each of the data set's classes, by name.
+def class_names(labels: Sequence[str]) -> List[str]:
+    """A name for each class that no other has: its label or, where several classes share one, the
+    label and the class's index, as in "crane#134"."""
+    counts = Counter(labels)
+    return [
+        label if counts[label] == 1 else "{}#{}".format(label, i) for i, label in enumerate(labels)
+    ]
 
-    Raises DataError naming the classes that the model does not know.
+
+def match_classes(data: ImageFolder, labels: Sequence[str]) -> List[int]:
+    """The model's class index of each of the data set's classes, by the names of `class_names`.
+
+    Raises DataError naming the classes that the model does not know, and one that is not named
+    clearly enough.
     """
-    index = {label: i for i, label in enumerate(labels)}
+    names = class_names(labels)
+    index = {name: i for i, name in enumerate(names)}
+    for name in data.classes:
+        alike = [names[i] for i, label in enumerate(labels) if label == name]
+        if len(alike) > 1:
+            raise DataError(
+                "{}: several classes of the model have the label {}: name the folder of each as "
+                "one of {}".format(data.path, name, _some(alike))
+            )
     unknown = [name for name in data.classes if name not in index]
     if unknown:
         raise DataError(
             "{}: the model does not know {} of the {} classes: {}; it knows {}".format(
-                data.path, len(unknown), len(data.classes), _some(unknown), _some(labels)
+                data.path, len(unknown), len(data.classes), _some(unknown), _some(names)
             )
         )
     return [index[name] for name in data.classes]

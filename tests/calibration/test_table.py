@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,3 +131,9 @@ def test_an_overflowing_number(tmp_path: Path) -> None:
     text = (tmp_path / "t").read_text()
     (tmp_path / "t").write_text(text.replace("-2.5", "-1e999"))
     refused(tmp_path / "t", "input lacks a finite number")
+
+
+def test_a_table_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.json")
+    with pytest.raises(ModelError, match="cannot read the calibration table: not a regular file"):
+        read(tmp_path / "m.json", "")

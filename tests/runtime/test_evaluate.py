@@ -7,7 +7,7 @@ import pytest
 
 from runtime.core.errors import DataError
 from runtime.core.image_sets import ImageFolder
-from runtime.core.selection import match_classes, subset
+from runtime.core.selection import class_names, match_classes, subset
 from runtime.evaluate import Counts
 from tests.support.models.runtime import LABELS, labelled_folder
 
@@ -45,3 +45,15 @@ def test_classes_are_matched_by_name(tmp_path: Path, rng: np.random.Generator) -
     assert match_classes(data, LABELS) == [LABELS.index("cat"), LABELS.index("ship")]
     with pytest.raises(DataError, match="does not know 1 of the 2 classes: ship; it knows a, cat"):
         match_classes(data, ["a", "cat"])
+
+
+def test_classes_that_share_a_label_are_told_apart_by_index(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    labels = ["crane", "cat", "crane", "dog", "dog", "crane"]
+    assert class_names(labels) == ["crane#0", "cat", "crane#2", "dog#3", "dog#4", "crane#5"]
+    clear = labelled_folder(tmp_path / "clear", rng, ["crane#5", "cat", "crane#0", "dog#3"], 1)
+    assert match_classes(ImageFolder(clear), labels) == [1, 0, 5, 3]
+    vague = labelled_folder(tmp_path / "vague", rng, ["crane", "cat"], 1)
+    with pytest.raises(DataError, match=r"label crane: .* one of crane#0, crane#2, crane#5"):
+        match_classes(ImageFolder(vague), labels)

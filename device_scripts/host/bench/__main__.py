@@ -30,7 +30,7 @@ from device_scripts.host.bench.peers import PEERS, Peers
 from device_scripts.host.bench.report import Report, Row, write_report
 from device_scripts.host.bench.timing import ROUNDS, Contestant, Runner, race
 from export.loading.options import add_model, add_spec, open_model
-from runtime.console.commandline import FINE, Parser, leave, positive
+from runtime.console.commandline import FINE, Parser, leave, positive, thread_count
 from runtime.core.errors import ModelError
 from runtime.core.library import find
 
@@ -97,7 +97,7 @@ def _parser() -> Parser:
     parser.add_argument("--named", action="store_true", help="of the layers only A to D")
     parser.add_argument("--only", choices=("layers", "models"), help="default: both")
     parser.add_argument(
-        "--threads", type=positive, nargs="+", default=sorted({1, _cores()}), metavar="N",
+        "--threads", type=thread_count, nargs="+", default=sorted({1, _cores()}), metavar="N",
         help="of each engine; a row in the tables for each (default: one, and one a core)",
     )  # fmt: skip
     parser.add_argument(

@@ -14,6 +14,7 @@ from runtime.core.errors import ModelError, one_line
 from runtime.core.metadata import Metadata, parse
 from runtime.core.onnx_header import read_metadata
 from runtime.core.session import INPUT, OUTPUT, Session
+from runtime.core.threads import check_threads
 from runtime.engines.onnxruntime.errors import explain
 from runtime.engines.onnxruntime.native_stderr import NativeStderr
 
@@ -99,6 +100,7 @@ def _options(metadata: Metadata, library: Optional[str], threads: Optional[int])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     if threads is not None:
+        check_threads(threads)
         options.intra_op_num_threads = threads
         # Below ONNX Runtime 1.17 the library runs its nodes on threads of its own, and reads their
         # number from this variable when the session is made.

@@ -5,7 +5,7 @@ from typing import Optional
 
 from runtime.core.arrays import FloatArray
 from runtime.core.errors import ModelError, reason
-from runtime.core.files import sha256
+from runtime.core.files import open_regular, sha256
 from runtime.core.metadata import Metadata, parse
 from runtime.core.session import INPUT, OUTPUT, Session
 from runtime.engines.tensorrt import engine_file
@@ -60,7 +60,7 @@ def load(path: str, library: Optional[str] = None) -> TensorRtSession:
 
 def _content(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return file.read()
     except OSError as error:
         raise ModelError("cannot read the engine: {}".format(reason(error))) from error

@@ -14,6 +14,7 @@ import struct
 from typing import Dict, NamedTuple, Tuple
 
 from runtime.core.errors import ModelError, one_line, reason
+from runtime.core.files import open_regular
 
 METHODS = {"entropy": "EntropyCalibration2", "minmax": "MinMaxCalibration"}
 """The methods of calibration, and what the header calls them."""
@@ -59,7 +60,7 @@ def line(name: str, scale: float) -> str:
 def read(path: str) -> Cache:
     """The cache at `path`. Raises ModelError, naming the file, for what is none."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             content = file.read()
     except OSError as error:
         raise ModelError(

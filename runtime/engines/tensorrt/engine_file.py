@@ -65,7 +65,7 @@ def read(engine: str) -> Sidecar:
     """
     path = sidecar_path(engine)
     try:
-        with open(path, "rb") as file:
+        with files.open_regular(path) as file:
             return _checked(path, json.loads(file.read().decode("utf-8")))
     except FileNotFoundError:
         raise ModelError(

@@ -352,7 +352,7 @@ def test_classes_of_one_label_are_said(packages: Path, capsys: pytest.CaptureFix
     (packages / "names.txt").write_text("cat\ncat\n")
     names = ["--labels", str(packages / "names.txt"), "--out", str(packages / "out")]
     assert command.main([f"{packages}/ours.py:net", *names]) == 0
-    assert "the same label, which results cannot tell apart: cat" in capsys.readouterr().err
+    assert "folders are named cat#0, cat#1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,21 @@ def test_softmax_does_not_overflow() -> None:
     assert np.allclose(result, [[0.5, 0.5, 0], [0.25, 0.75, 0]], rtol=1e-4, atol=0)
 
 
+def test_a_model_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(str(tmp_path / "m.onnx"))
+    assert "cannot read the model: not a regular file" in refusal(tmp_path / "m.onnx")
+    assert "cannot read the model: not a regular file" in refusal(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257, 100_000, 1.5, "2"])
+def test_threads_that_are_none_or_without_end_are_refused(
+    tmp_path: Path, rng: np.random.Generator, threads: Any
+) -> None:
+    path, _ = linear(tmp_path / "m.onnx", rng)
+    with pytest.raises(ModelError, match=f"threads is {threads!r} where 1 to 256 are possible"):
+        runtime.load(path, threads=threads)
+
+
 def test_an_input_of_another_shape_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
     with pytest.raises(ModelError, match=r"\[3, 20, 24\] where \[N, 3, 20, 24\]"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,13 @@ def refused(engine: str) -> str:
     assert f"{engine}.json" in message
     assert "python3 runtime/build_engine.py MODEL.onnx" in message
     return message
+
+
+def test_a_sidecar_is_a_regular_file(engine: str) -> None:
+    Path(engine + ".json").unlink()
+    os.mkfifo(engine + ".json")
+    with pytest.raises(ModelError, match="not a regular file"):
+        engine_file.read(engine)
 
 
 def test_a_missing_sidecar_is_told(engine: str) -> None:

@@ -4,6 +4,7 @@ The stand-in calls the calibrator as TensorRT does; a tensor's scale is to it th
 magnitude over 127, whatever the calibrator: how TensorRT chooses is not what is tested.
 """
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
@@ -216,3 +217,9 @@ def test_a_tensorrt_without_calibrators(
     monkeypatch.delattr(module("api").trt, "IInt8EntropyCalibrator2")
     with pytest.raises(ModelError, match="calibrates no more: use --precision fp16"):
         build(source)
+
+
+def test_a_cache_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(str(tmp_path / "m.cache"))
+    with pytest.raises(ModelError, match=r"m\.cache: not a regular file"):
+        calibration_cache.read(str(tmp_path / "m.cache"))
