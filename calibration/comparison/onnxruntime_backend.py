@@ -74,4 +74,5 @@ def _find_library(metadata: Metadata, given: str | None) -> str | None:
             f"needs the operator library for {' and '.join(metadata.operators)}: build "
             f"it with `make plugins`, or point to it with --library"
         )
+    operator_library.check_machine(found)
     return found

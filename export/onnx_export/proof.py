@@ -130,6 +130,7 @@ def _session(model: onnx.ModelProto) -> Any:
         model = functions.add_bodies(unfuse.split_activations(model))
     try:
         if library is not None:
+            operator_library.check_machine(library)
             options.register_custom_ops_library(library)
         return ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]

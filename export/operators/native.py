@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from runtime.core.elf import machine_of, this_machine
 from runtime.core.errors import ShiftAddError, reason
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "build" / "plugins" / "libshiftadd_training.so"
@@ -30,6 +31,9 @@ def training_library() -> ctypes.CDLL | None:
             raise ShiftAddError(f"{_VARIABLE}: no such file: {named}")
         return None
     try:
+        machine, here = machine_of(str(path)), this_machine()
+        if machine and here and machine != here:
+            raise OSError(f"it is built for {machine}, and this machine is {here}")
         return _declare(ctypes.CDLL(str(path)))
     except (OSError, AttributeError) as error:
         raise ShiftAddError(

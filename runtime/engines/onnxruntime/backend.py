@@ -123,6 +123,7 @@ def _register(options: Any, metadata: Metadata, found: Optional[str]) -> None:
                 operator_library.ONNXRUNTIME.variable,
             )
         )
+    operator_library.check_machine(found)
     try:
         options.register_custom_ops_library(found)
     except Exception as error:

@@ -106,6 +106,7 @@ def load_plugins(operators: Sequence[str], library: Optional[str]) -> Optional[s
                 operator_library.TENSORRT.variable,
             )
         )
+    operator_library.check_machine(found, operator_library.TENSORRT)
     real = os.path.realpath(found)
     # The library is loaded once: a second time TensorRT would refuse its plugins as already known.
     if real not in _loaded:

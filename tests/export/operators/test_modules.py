@@ -24,6 +24,7 @@ from export.operators import (
     native,
     round_to_power_of_two,
 )
+from runtime.core.elf import this_machine
 from runtime.core.errors import ShiftAddError
 from tests.support.cases import convolution as cases
 from tests.support.cases.implementations import case_module, instruction_sets, output_shape
@@ -268,6 +269,10 @@ def test_foreign_library_is_refused_in_one_line(
         native.training_library()
     path.write_bytes(b"no library")
     with pytest.raises(ShiftAddError, match="make plugins"):
+        native.training_library()
+    machine = "aarch64" if this_machine() != "aarch64" else "x86-64"
+    monkeypatch.setattr(native, "machine_of", lambda _: machine)
+    with pytest.raises(ShiftAddError, match=rf"\(it is built for {machine}, and this machine is"):
         native.training_library()
     native.training_library.cache_clear()
 

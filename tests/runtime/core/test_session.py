@@ -14,7 +14,7 @@ from onnx import helper
 from PIL import Image
 
 import runtime
-from runtime.core import library, places
+from runtime.core import elf, library, places
 from runtime.core.errors import DataError, ModelError
 from runtime.core.images import open_image
 from runtime.core.session import softmax
@@ -291,7 +291,54 @@ def test_a_library_that_is_none_is_refused(no_library: Path, rng: np.random.Gene
     other = no_library / "other.so"
     assert f"no operator library at {other}" in refusal(path, library=str(other))
     other.write_bytes(b"no library")
-    assert f"cannot load the operator library {other}" in refusal(path, library=str(other))
+    said = refusal(path, library=str(other))
+    assert f"cannot load the operator library {other}: it is no native library" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "order", "name"),
+    [(183, "little", "aarch64"), (40, "little", "32-bit ARM"), (21, "big", "64-bit PowerPC"),
+     (62, "little", "x86-64"), (999, "little", "machine 999 of ELF")],
+)  # fmt: skip
+def test_a_library_of_another_machine_is_told_from_this_one(
+    no_library: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch,
+    number: int, order: Any, name: str,
+) -> None:  # fmt: skip
+    """A bundle's library lies beside its runtime, wherever the bundle is unpacked."""
+    here = elf.this_machine()
+    if name == here:
+        monkeypatch.setattr(elf, "this_machine", lambda: "aarch64")
+        here = "aarch64"
+    path, _ = shift(no_library / "m.onnx", rng)
+    beside = no_library / library.ONNXRUNTIME.name
+    ident = b"\x7fELF\x02" + (b"\x01" if order == "little" else b"\x02") + bytes(10)
+    beside.write_bytes(ident + (3).to_bytes(2, order) + number.to_bytes(2, order) + bytes(44))
+    assert refusal(path) == (
+        f"{path}: cannot load the operator library {beside}: it is built for {name}, and this "
+        f"machine is {here}: build it on this machine with `make plugins`, or point to another "
+        "with --library or SHIFTADD_ORT_LIBRARY"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF\x02\x01", b"version https://git-lfs", None])
+def test_what_is_no_library_says_so_in_every_kind(
+    no_library: Path, content: Optional[bytes]
+) -> None:
+    other = no_library / "other.so"
+    if content is None:
+        other.mkdir()
+    else:
+        other.write_bytes(content)
+    for kind in (library.ONNXRUNTIME, library.TENSORRT):
+        with pytest.raises(ModelError) as refused:
+            library.check_machine(str(other), kind)
+        said = "Is a directory" if content is None else "it is no native library"
+        assert f"cannot load the {kind.kind} {other}: {said}" in str(refused.value)
+
+
+def test_this_machines_library_fits(operator_library: Path) -> None:
+    assert elf.machine_of(str(operator_library)) == elf.this_machine()
+    library.check_machine(str(operator_library))
 
 
 def test_the_library_is_searched_in_order(

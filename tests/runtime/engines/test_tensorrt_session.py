@@ -5,6 +5,7 @@ Whatever a stand-in is misused in on the way fails the test: see runtime_standin
 
 import gc
 import hashlib
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
@@ -214,9 +215,14 @@ def test_a_library_that_is_none_is_refused(
     other = tmp_path / "other.so"
     assert f"no plugin library at {other} (from --library)" in refusal(path, other)
     other.write_bytes(b"no library")
+    assert f"cannot load the plugin library {other}: it is no native library" in refusal(
+        path, other
+    )
+    # A header without the rest of its file.
+    other.write_bytes(Path(sys.executable).read_bytes()[:64])
     message = refusal(path, other)
     assert f"cannot load the plugin library {other}: " in message
-    assert "invalid ELF header" in message or "file too short" in message
+    assert "it is no native library" not in message, "the loader says what is wrong with it"
 
 
 def test_what_tensorrt_refuses_to_read_is_told_with_its_reason(

@@ -140,9 +140,10 @@ class Registry10:
 
     def load_library(self, path: str) -> Any:
         with open(path, "rb") as file:  # noqa: PTH123 - runs on 3.6
-            if file.read(4) != b"\x7fELF":
-                _say("ERROR", f"Unable to load library: {path}: invalid ELF header")
-                return None
+            content = file.read(1024)
+        if content[:4] != b"\x7fELF" or len(content) < 1024:
+            _say("ERROR", f"Unable to load library: {path}: invalid ELF header")
+            return None
         if path in self.loaded:
             cuda.violate(f"{path} is loaded a second time: its creators are known")
         self.loaded.append(path)
