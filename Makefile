@@ -11,7 +11,7 @@ MAKEFLAGS += --no-builtin-rules
 # typed, a "$$" or a backtick included, and neither make nor a shell reads them.
 VARIABLES := MODEL MODEL_ARGS CHECKPOINT TARGET BOARD OUT MODEL_FILE REFERENCE INPUT MEAN STD RESIZE LABELS NAME FIXED_POINT \
   DATA IMAGE DEVICE BACKEND PRECISION WORKSPACE ENGINE_PYTHON CMAKE_ARGS INT8 BITS METHOD SAMPLES \
-  KEEP_FLOAT SENSITIVITY FUZZ SECONDS PEERS ARGS PYTHON
+  KEEP_FLOAT SENSITIVITY FUZZ SECONDS PEERS MODELS ARGS PYTHON
 # Windows' Linux has a NAME in every environment, which is the machine's: it is taken from the command
 # line only.
 ifeq ($(origin NAME),environment)
@@ -91,7 +91,7 @@ finetune:  ## train MODEL on with activations of BITS bits, over DATA (CHECKPOIN
 bench:  ## our kernels and models against ONNX Runtime's, and with PEERS=1 other engines'
 	$(run)
 
-bench-a57:  ## inner loops of the NEON kernels through llvm-mca's model of a Cortex-A57
+bench-a57:  ## inner loops of the NEON kernels in a model of a Cortex-A57; with MODELS=1 whole networks, emulated
 	$(run)
 
 gpu-occupancy:  ## registers, spills and resident warps of the CUDA kernels on the boards' GPUs, without one

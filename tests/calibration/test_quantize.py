@@ -22,6 +22,7 @@ from calibration.quantization import Range, grid_over
 from calibration.quantize import quantize_model
 from calibration.table import Table
 from calibration.weights import quantize_adder
+from device_scripts.host.a57 import system
 from export import export_model
 from export.checkpoint import load_model
 from export.models import find_model
@@ -29,7 +30,6 @@ from export.operators import AdderConv2d, ShiftConv2d
 from runtime.core.errors import ModelError
 from runtime.core.metadata import PREFIX
 from tests.support.models.exported import CLASSES, SIZE, TinyNet, make_spec, randomise
-from tests.support.toolchains import arm64
 from tests.support.toolchains.cpp_programs import jetson_nano_library, run
 
 Array = npt.NDArray[Any]
@@ -293,7 +293,7 @@ def test_an_emulated_cortex_a57_gives_the_same_bytes(
 ) -> None:
     """The shipped network, on the NEON kernels and in another ONNX Runtime: the codes of all of its
     layers, and the logits."""
-    missing = arm64.why_not()
+    missing = system.why_not()
     if missing is not None:
         pytest.skip(missing)
     network, sha256 = load_model("ghostshiftaddnet")
@@ -306,7 +306,7 @@ def test_an_emulated_cortex_a57_gives_the_same_bytes(
     np.save(tmp_path / "x.npy", x)
     names = ("model.onnx", "x.npy", "codes.npz")
     files = [str(jetson_nano_library()), *(str(tmp_path / name) for name in names)]
-    run([*arm64.arm64_python(), "-c", _RUN, *files])
+    run([*system.python(), "-c", _RUN, *files])
     expected = session(model, operator_library).run(None, {"input": x})
     with np.load(tmp_path / "codes.npz") as codes:
         for value, ours, theirs in zip(model.graph.output, codes.values(), expected, strict=True):

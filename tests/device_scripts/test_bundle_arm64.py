@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from device_scripts.host.a57 import system
 from tests.support.commands import environment
 from tests.support.models.bundles import MODEL, unpack
-from tests.support.toolchains import arm64
 
 
 @pytest.fixture(scope="module")
 def board(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    missing = arm64.why_not()
+    missing = system.why_not()
     if missing is not None:
         pytest.skip(f"the bundle is not run: {missing}")
     return unpack(bundle, tmp_path_factory.mktemp("board"))
@@ -26,7 +26,7 @@ def board(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The emulated Python on a script of the bundle."""
     return subprocess.run(
-        [*arm64.arm64_python(), *arguments],
+        [*system.python(), *arguments],
         cwd=folder, capture_output=True, encoding="utf-8", timeout=600, env=environment(),
     )  # fmt: skip
 

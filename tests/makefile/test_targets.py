@@ -148,6 +148,17 @@ def test_without_a_gpu_a_line_says_so(checkout: Checkout, target: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("tool", "package"), [("qemu-aarch64", "qemu-user"), ("llvm-mca", "llvm")])
+def test_without_the_emulator_a_line_says_so(checkout: Checkout, tool: str, package: str) -> None:
+    variables = without_cuda(checkout)
+    if tool == "llvm-mca":
+        (Path(variables["PATH"]) / "qemu-aarch64").symlink_to("/bin/true")
+    line = refused(checkout, "bench-a57", "MODELS=1", **variables)
+    assert line == (
+        f"bench-a57 MODELS=1: no {tool}; install it (Debian 12: apt-get install {package})"
+    )
+
+
 def test_without_tensorrt_a_line_says_so(checkout: Checkout) -> None:
     bare = checkout.folder.parent / "bare-python"
     bare.write_text("#!/bin/sh\nexit 1\n")

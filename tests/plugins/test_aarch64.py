@@ -21,7 +21,7 @@ def emulator() -> None:
     if shutil.which(command) is None or not (sysroot / "lib" / "ld-linux-aarch64.so.1").exists():
         pytest.skip(
             "no emulated Cortex-A57: the aarch64 kernels are not tested; on Debian and Ubuntu: "
-            "apt-get install qemu-user-static libc6-arm64-cross"
+            "apt-get install qemu-user libc6-arm64-cross"
         )
 
 

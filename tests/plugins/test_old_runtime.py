@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 
+from device_scripts.host.a57 import system
 from tests.support.cases.addition import addition_case, evaluate_addition
 from tests.support.cases.integer import (
     INTEGER_OPERATORS,
@@ -34,7 +35,6 @@ from tests.support.cases.plugins import (
     random_case,
 )
 from tests.support.cases.reference import Case, check
-from tests.support.toolchains import arm64
 from tests.support.toolchains.cpp_programs import jetson_nano_library
 from tests.support.toolchains.python36 import find_python36, venv36
 
@@ -117,10 +117,10 @@ class Nano:
 @pytest.fixture(params=["python3.6", "aarch64"])
 def nano(request: pytest.FixtureRequest, tmp_path: Path) -> Nano:
     if request.param == "aarch64":
-        missing = arm64.why_not()
+        missing = system.why_not()
         if missing is not None:
             pytest.skip(f"the library for the Jetson Nano is not run: {missing}")
-        return Nano(tmp_path, arm64.arm64_python(), "1.16.3", jetson_nano_library(), False)
+        return Nano(tmp_path, system.python(), "1.16.3", jetson_nano_library(), False)
     if find_python36() is None:
         pytest.skip("no Python 3.6 on PATH or under pyenv: ONNX Runtime 1.10 is not tested")
     return Nano(tmp_path, [str(venv36())], "1.10.0", LIBRARY, True)

@@ -20,4 +20,4 @@ set(SHIFTADD_SYSTEM_UNWINDER ON)
 set(CMAKE_CXX_ARCHIVE_CREATE "\"$ENV{ZIG_PYTHON}\" -m ziglang ar qcs <TARGET> <OBJECTS>")
 set(CMAKE_CXX_ARCHIVE_FINISH "")
 # The C++ library comes with debugging symbols, ten times the size of all else.
-set(CMAKE_SHARED_LINKER_FLAGS_INIT "-s")
+set(SHIFTADD_STRIP ON)

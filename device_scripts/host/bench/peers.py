@@ -76,7 +76,7 @@ class Peers:
         running: dict[str, Peer] = {}
         try:
             if self._python is not None:
-                self._convert(self._python, model, file, folder)
+                convert(self._python, model, file, folder)
                 for name, engine in PEERS.items():
                     running[name] = Peer(self._python, engine, folder, model, threads)
             yield running
@@ -84,12 +84,16 @@ class Peers:
             for peer in running.values():
                 peer.stop()
 
-    @staticmethod
-    def _convert(python: Path, model: str, file: Path, folder: Path) -> None:
-        command = [str(python), "-m", _CHILD, "convert", model, str(file), str(folder)]
-        log = folder / f"{model}.convert.log"
-        with log.open("w") as out:
-            answer = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False)
-        if answer.returncode != 0:
-            last = (log.read_text().strip().splitlines() or ["no output"])[-1]
-            raise ShiftAddError(f"cannot convert {model} for the peers: {last} (all of it: {log})")
+
+def convert(python: Path, model: str, file: Path, folder: Path) -> None:
+    """Has the peers' interpreter write what each engine reads, beside `file` in `folder`.
+
+    Raises ShiftAddError where a converter fails.
+    """
+    command = [str(python), "-m", _CHILD, "convert", model, str(file), str(folder)]
+    log = folder / f"{model}.convert.log"
+    with log.open("w") as out:
+        answer = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False)
+    if answer.returncode != 0:
+        last = (log.read_text().strip().splitlines() or ["no output"])[-1]
+        raise ShiftAddError(f"cannot convert {model} for the peers: {last} (all of it: {log})")

@@ -47,8 +47,11 @@ def build_operator_library() -> None:
     _build_with_ninja(Build("plugins", "cmake", [_output(_PLUGINS)], {}))
 
 
-def build_board_library(board: str) -> None:
-    """Cross-builds the operator library of a board in build/plugins/BOARD/."""
+def build_board_library(board: str, symbols: bool = False) -> None:
+    """Cross-builds the operator library of a board in build/plugins/BOARD/.
+
+    With `symbols`, the same code is linked once more with its symbols, which `symbols_of` finds.
+    """
     toolchain = os.path.join(BOARDS, board, "toolchain.cmake")
     options = [
         _output(os.path.join(_PLUGINS, board)),
@@ -60,6 +63,14 @@ def build_board_library(board: str) -> None:
             "plugins: cross-building for {} (some minutes the first time)".format(board), flush=True
         )
     _build_with_ninja(build)
+    if symbols:
+        with locked(LOCKS, build.folder) as lock:
+            _compile(build, lock, "--quiet", "shiftadd_ort_symbols")
+
+
+def symbols_of(board: str) -> str:
+    """The library that `build_board_library` linked with its symbols."""
+    return os.path.join(BUILD, "cmake-" + board, "symbols", "libshiftadd_ort_symbols.so")
 
 
 def chosen_board(variables: Variables) -> Optional[str]:

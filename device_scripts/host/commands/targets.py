@@ -16,6 +16,7 @@ from device_scripts.host.commands.libraries import (
     build_tensorrt_library,
     chosen_board,
     known_boards,
+    symbols_of,
 )
 from device_scripts.host.commands.locks import locked
 from device_scripts.host.commands.models import (
@@ -36,6 +37,7 @@ from device_scripts.host.commands.programs import (
     PY,
     become,
     cross_compiler,
+    find,
     interpreter,
     module,
     run,
@@ -387,7 +389,26 @@ def _bench(variables: Variables) -> None:
 
 def _bench_a57(variables: Variables) -> None:
     set_up()
-    become(module("device_scripts.host.bench_a57", *variables.words("ARGS")), **cross_compiler())
+    if not variables.given("MODELS"):
+        become(
+            module("device_scripts.host.a57.loops", *variables.words("ARGS")), **cross_compiler()
+        )
+    for tool, package in (("qemu-aarch64", "qemu-user"), ("llvm-mca", "llvm")):
+        if not find(tool):
+            raise RefusedError(
+                "bench-a57 MODELS=1: no {}; install it (Debian 12: apt-get install {})".format(
+                    tool, package
+                )
+            )
+    build_board_library("jetson-nano", symbols=True)
+    become(
+        module(
+            "device_scripts.host.a57.models",
+            "--library=" + symbols_of("jetson-nano"),
+            "--peers=" + set_up_peers(),
+            *variables.words("ARGS"),
+        )
+    )
 
 
 def _gpu_occupancy(variables: Variables) -> None:

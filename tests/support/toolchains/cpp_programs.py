@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from device_scripts.host import nvidia
-from tests.support.toolchains.arm64 import EMULATOR
+from device_scripts.host.a57.system import EMULATOR
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PLUGINS = REPOSITORY / "plugins"

@@ -1,6 +1,6 @@
 """Cycles of the NEON kernels' inner loops on a Cortex-A57, by llvm-mca's model of it.
 
-    python -m device_scripts.host.bench_a57
+    python -m device_scripts.host.a57.loops
 
 The loops are taken from the assembly of the compiler that the library is built with
 (device_scripts/boards/jetson-nano/toolchain.cmake). A term is a product or an absolute difference;
@@ -21,10 +21,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from device_scripts.host import boards
+from device_scripts.host.a57.cycles import mca
 from runtime.console.commandline import FINE, Parser, leave
 from runtime.core.errors import ShiftAddError
 
-PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
 ITERATIONS = 500
 
 
@@ -115,17 +116,9 @@ def _count(loop: Sequence[str], instruction: str) -> int:
 
 
 def cycles(loop: Sequence[str]) -> float:
-    """Cycles an iteration, by llvm-mca. Raises BenchError where it fails."""
-    code = "\n".join(re.sub(r"\.LBB\w+", "again", line) for line in loop)
-    command = ["llvm-mca", "-mtriple=aarch64", "-mcpu=cortex-a57", f"-iterations={ITERATIONS}"]
-    answer = subprocess.run(
-        command, input=f"again:\n{code}\n", capture_output=True, text=True, check=False
-    )
-    total = re.search(r"^Total Cycles:\s+(\d+)", answer.stdout, re.MULTILINE)
-    if answer.returncode != 0 or total is None:
-        first = answer.stderr.strip().partition("\n")[0]
-        raise BenchError(f"llvm-mca fails on a loop of {len(loop)} instructions: {first}")
-    return int(total.group(1)) / ITERATIONS
+    """Cycles an iteration, by llvm-mca. Raises ShiftAddError where it fails."""
+    code = [re.sub(r"\.LBB\w+", "again", line) for line in loop]
+    return mca([["again:", *code]], ITERATIONS)[0]
 
 
 def compile_to_assembly(source: str, folder: Path) -> str:
@@ -172,7 +165,7 @@ def table(loops: Sequence[Loop] = LOOPS) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Raises BenchError."""
     parser = Parser(
-        prog="python -m device_scripts.host.bench_a57", description=__doc__.splitlines()[0]
+        prog="python -m device_scripts.host.a57.loops", description=__doc__.splitlines()[0]
     )
     parser.parse_args(argv)
     if shutil.which("llvm-mca") is None:

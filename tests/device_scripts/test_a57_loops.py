@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from device_scripts.host import bench_a57
+from device_scripts.host.a57 import loops
 
 ASSEMBLY = """
 _ZN4namelEv:
@@ -31,14 +31,14 @@ _ZN4namelEv:
 
 
 def test_the_loop_with_the_most_terms_is_taken() -> None:
-    loop = bench_a57.inner_loop(ASSEMBLY, "namel", "fmla")
+    loop = loops.inner_loop(ASSEMBLY, "namel", "fmla")
     assert [line.split()[0] for line in loop] == ["ldr", "fmla", "fmla", "subs", "b.ne"]
 
 
 @pytest.mark.parametrize(("function", "instruction"), [("other", "fmla"), ("namel", "fabd")])
 def test_what_is_not_there_is_said(function: str, instruction: str) -> None:
-    with pytest.raises(bench_a57.BenchError, match=function):
-        bench_a57.inner_loop(ASSEMBLY, function, instruction)
+    with pytest.raises(loops.BenchError, match=function):
+        loops.inner_loop(ASSEMBLY, function, instruction)
 
 
 def needs_llvm_mca() -> None:
@@ -50,14 +50,14 @@ def test_cycles_of_a_loop_that_is_known() -> None:
     """Sixteen independent fmla of a whole register: one a cycle (jetson-nano's facts)."""
     needs_llvm_mca()
     loop = [f"fmla v{i}.4s, v30.4s, v31.4s" for i in range(16)]
-    assert bench_a57.cycles(loop) == pytest.approx(16, rel=0.02)
+    assert loops.cycles(loop) == pytest.approx(16, rel=0.02)
 
 
 @pytest.mark.slow
 def test_every_kernel_reaches_its_floor() -> None:
     needs_llvm_mca()
-    shares = dict(re.findall(r"^\| (.*?) \|.* (\d+)% \|$", "\n".join(bench_a57.table()), re.M))
-    assert shares.keys() == {loop.kernel for loop in bench_a57.LOOPS}
+    shares = dict(re.findall(r"^\| (.*?) \|.* (\d+)% \|$", "\n".join(loops.table()), re.M))
+    assert shares.keys() == {loop.kernel for loop in loops.LOOPS}
     # The two kernels that a share is promised for.
     assert int(shares["ShiftConv fp32"]) >= 85
     assert int(shares["QLinearAdderConv"]) >= 85
