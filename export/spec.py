@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -164,7 +164,8 @@ def _are_probabilities(output: Tensor) -> bool:
 
 def input_size_of(spec: SpecLike) -> tuple[int, int, int]:
     """(channels, height, width) as Python's integers; ValueError for anything else."""
-    size = [_python(value) for value in spec.input_size]
+    given = spec.input_size
+    size = [_python(value) for value in given] if isinstance(given, Iterable) else [given]
     if len(size) != 3 or not all(isinstance(v, int) and v > 0 for v in size):
         raise ValueError(f"the input size is {tuple(size)}: (channels, height, width) is expected")
     return size[0], size[1], size[2]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from export.checkpoint.carried import carried_spec, spec_metadata
 from export.checkpoint.content import read_state
 from export.checkpoint.errors import CheckpointError
 from export.checkpoint.fit import fit
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from export.loading.resolve import Source
     from export.models import ModelSpec
 
-__all__ = ["SEED", "CheckpointError", "load_model", "load_network"]
+__all__ = [
+    "SEED",
+    "CheckpointError",
+    "carried_spec",
+    "load_model",
+    "load_network",
+    "spec_metadata",
+]
 
 SEED = 0
 """Of the fresh weights of a network that has no trained ones: two exports give the same file."""

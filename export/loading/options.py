@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from export import labels
-from export.checkpoint import load_network
+from export.checkpoint import carried_spec, load_network
 from export.loading import arguments
 from export.loading.published import FIELDS, published
 from export.loading.resolve import FORMS, Source, check_name, resolve
@@ -20,6 +20,8 @@ from export.onnx_export.refusals import explain
 from export.recognition import FIXED_POINT, FixedPoint, Swap, swap_layers
 from export.spec import CompleteSpec, Spec, complete
 from runtime.core.errors import ShiftAddError, one_line
+
+_CHECKPOINT = "carried by the checkpoint"
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,14 @@ def open_model(
     """
     source = find_source(options)
     original, sha256 = load_network(source, checkpoint)
+    carried = {} if checkpoint is None else carried_spec(checkpoint)
     try:
         network, swaps = swap_layers(original, fixed_point)
-        spec, origins = _spec(options, source, network, original)
+        spec, origins = _spec(options, source, network, original, carried)
         whole = _complete(spec, network)
     except ValueError as error:
         raise ShiftAddError(f"cannot use {source.name}: {one_line(error)}") from error
-    plain = source.registered is not None and not given_spec(options)
+    plain = source.registered is not None and not given_spec(options) and not carried
     chosen = [] if plain else list(_shown(whole, origins))
     return OpenedModel(source, network, original, sha256, whole, swaps, chosen)
 
@@ -151,10 +154,18 @@ def given_spec(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _spec(
-    options: argparse.Namespace, source: Source, network: nn.Module, original: nn.Module
+    options: argparse.Namespace,
+    source: Source,
+    network: nn.Module,
+    original: nn.Module,
+    carried: dict[str, Any],
 ) -> tuple[Spec, list[str]]:
-    """Each entry from the first place that has it, and the names of those places, "" for none."""
-    places = [("given", given_spec(options))]
+    """Each entry from the first place that has it, and the names of those places, "" for none.
+
+    What the checkpoint carries is what the weights were trained with, whatever the network's source
+    says.
+    """
+    places = [("given", given_spec(options)), (_CHECKPOINT, carried)]
     if source.registered is not None:
         entry = source.registered
         places.append(("the registry", {name: getattr(entry, name) for name in FIELDS}))
@@ -170,7 +181,7 @@ def _spec(
             "nothing says which input it takes: give its channels, height and width, such as "
             "--input 3x224x224 (INPUT=3x224x224)"
         )
-    if origins["labels"] not in ("", "given", "the registry"):
+    if origins["labels"] not in ("", "given", _CHECKPOINT, "the registry"):
         _drop_labels_of_others(found, origins, network)
     return Spec(name=source.name, **found), list(origins.values())
 

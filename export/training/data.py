@@ -37,7 +37,12 @@ def load_images(path: Path, size: int) -> tuple[Tensor, Tensor, list[str]]:
         pixels = np.asarray(folder.open(i))
         if pixels.shape != images.shape[1:]:
             name = folder.samples[i][0]
-            raise DataError(f"{name}: expected {size}x{size} pixels, got {pixels.shape[:2]}")
+            height, width = pixels.shape[:2]
+            other = f", or give the network their size (INPUT=3x{height}x{width}, --input)"
+            raise DataError(
+                f"{name}: has {width}x{height} pixels, and the network takes {size}x{size}: resize "
+                f"the images{other if height == width else ''}"
+            )
         images[i] = pixels
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -36,13 +36,14 @@ from export.training.train import (
     TrainedModel,
     Trainer,
     add_recipe_options,
+    check_classes,
     opened,
     recipe_of,
     registered,
     run_to_end,
 )
 from runtime.console.commandline import FINE, Parser, leave, show
-from runtime.core.errors import DataError, one_line
+from runtime.core.errors import one_line
 from runtime.core.files import replace, sha256
 
 Accuracies = dict[str, float]
@@ -116,8 +117,7 @@ class FineTuner(Trainer):
 
     def _load_test(self, test: Path) -> tuple[Tensor, Tensor]:
         images, labels, classes = load_images(test, self.spec.input_size[1])
-        if tuple(classes) != self.spec.labels:
-            raise DataError(f"{test}: its classes are {classes}, not {list(self.spec.labels)}")
+        check_classes(self.spec, classes, test)
         # Folders come class by class: a limit is to take of all.
         order = torch.from_numpy(np.random.default_rng(self.recipe.seed).permutation(len(images)))
         return images[order], labels[order].to(self.device)
@@ -190,7 +190,7 @@ class FineTuner(Trainer):
         """Of the weights that were kept, with ranges measured afresh, as calibration will."""
         if self.best_epoch == 0:
             return self.before
-        kept, _ = load_network(self.source, self.out / "model.safetensors")
+        kept, _ = load_network(self.source, self.weights_file)
         self.model.load_state_dict(kept.state_dict())
         return self._measure("after")
 
@@ -227,7 +227,7 @@ class FineTuner(Trainer):
             kept = (
                 f"epoch {self.best_epoch}" if self.best_epoch else "the start: no epoch was better"
             )
-            show(f"kept {kept}, in {self.out / 'model.safetensors'}")
+            show(f"kept {kept}, in {self.weights_file}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/finetune"))
     add_recipe_options(parser, FineTuneRecipe(), _OPTIONS)
     options = parser.parse_args(argv)
-    model, recipe = opened(options), recipe_of(options, FineTuneRecipe)
+    model, recipe = opened(options, options.checkpoint), recipe_of(options, FineTuneRecipe)
     try:
         tuner = FineTuner(
             model, options.data, options.out, recipe, options.checkpoint, options.test

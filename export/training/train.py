@@ -36,7 +36,8 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from export import labels
-from export.checkpoint import load_network
+from export.checkpoint import load_network, spec_metadata
+from export.checkpoint.errors import some
 from export.loading.options import add_model, add_spec, open_model
 from export.loading.resolve import Source
 from export.models import find_model
@@ -60,7 +61,7 @@ from export.training.precision import Precision
 from export.training.recipe import Recipe, TrainingError, recipe_for
 from export.training.state import describe, load_training_state, restore
 from export.training.step import GraphedStep, Step
-from runtime.console.commandline import FINE, Parser, leave
+from runtime.console.commandline import FINE, Parser, leave, show
 from runtime.console.signals import StopRequest, Terminated
 from runtime.core.errors import DataError, one_line, reason
 from runtime.core.files import replace
@@ -97,9 +98,36 @@ def with_classes(spec: CompleteSpec, classes: Sequence[str], data: Path) -> Comp
     """
     if spec.labels == labels.generic(len(classes)):
         return dataclasses.replace(spec, labels=tuple(classes))
-    if tuple(classes) != spec.labels:
-        raise DataError(f"{data}: its classes are {classes}, not {list(spec.labels)}")
+    check_classes(spec, classes, data)
     return spec
+
+
+def check_classes(spec: CompleteSpec, classes: Sequence[str], data: Path) -> None:
+    """Raises DataError for a data set of other classes than the network's."""
+    if tuple(classes) == spec.labels:
+        return
+    ours, theirs = len(spec.labels), len(classes)
+    raise DataError(
+        f"{data}: its {theirs} classes are {some(classes)}, and the network's {ours} are "
+        f"{some(spec.labels)}: "
+        + (
+            "rename the folders, or the classes (LABELS=file, --labels)"
+            if ours == theirs
+            else "take a data set of the network's classes, or make the network with as many "
+            "outputs (MODEL_ARGS)"
+        )
+    )
+
+
+def check_input(spec: CompleteSpec) -> None:
+    """Raises TrainingError for an input that is no square RGB image, which the recipe is for."""
+    channels, height, width = spec.input_size
+    if channels != 3 or height != width:
+        raise TrainingError(
+            f"{spec.name}: its input is {channels}x{height}x{width}, and this recipe trains on "
+            "square RGB images: use a training loop of your own, or another input (INPUT=3xNxN, "
+            "--input)"
+        )
 
 
 class Trainer:
@@ -119,6 +147,7 @@ class Trainer:
     ) -> None:
         self.processes, self.teacher_cache = processes, teacher_cache
         self.source, self.spec = registered(model) if isinstance(model, str) else model
+        check_input(self.spec)
         self.recipe = recipe
         self.out = out / self.spec.name
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -167,12 +196,18 @@ class Trainer:
         if not len(self.held_out) or len(self.train_set) < recipe.batch_size:
             raise TrainingError(
                 f"{data}: {len(self.train_set)} images to train on and {len(self.held_out)} held "
-                f"out; needed are a batch of {recipe.batch_size} and at least 1"
+                f"out; needed are a batch of {recipe.batch_size} and at least 1: "
+                + _smaller(len(images))
             )
 
     @property
     def _checkpoint(self) -> Path:
         return self.out / "checkpoint.pt"
+
+    @property
+    def weights_file(self) -> Path:
+        """The weights alone, with what is known of the images that they are trained for."""
+        return self.out / "model.safetensors"
 
     @property
     def _log_file(self) -> Path:
@@ -242,7 +277,7 @@ class Trainer:
 
     def _save_weights(self) -> None:
         weights = {k: v.contiguous().cpu() for k, v in self.model.state_dict().items()}
-        replace(self.out / "model.safetensors", save(weights), "weights")
+        replace(self.weights_file, save(weights, spec_metadata(self.spec)), "weights")
 
     def run(self) -> None:
         """Trains to the recipe's last epoch.
@@ -451,6 +486,15 @@ class Trainer:
         return int(right) / len(images)
 
 
+def _smaller(images: int) -> str:
+    """What to do where a data set is too small for the batch and the part that is held out."""
+    if images < 2:
+        return "take more images"
+    held_out = max(1, images // 5)
+    batch = min(32, images - held_out)
+    return f'such as ARGS="--batch-size {batch} --held-out {held_out}", or take more images'
+
+
 def _channels_last(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last)
 
@@ -466,9 +510,10 @@ def add_recipe_options(parser: Parser, recipe: Recipe, names: Collection[str]) -
         parser.add_argument(flag, type=type(value), default=value, help="default: %(default)s")
 
 
-def opened(options: argparse.Namespace) -> TrainedModel:
-    """The network that a command's options name, as its author wrote it. Raises ShiftAddError."""
-    model = open_model(options)
+def opened(options: argparse.Namespace, weights: Path | None) -> TrainedModel:
+    """The network that a command's options name, as its author wrote it, for images as those that
+    its weights were trained on. Raises ShiftAddError."""
+    model = open_model(options, weights)
     return model.source, model.spec
 
 
@@ -513,7 +558,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The model's name decides what the other defaults are.
     name = _parser(Recipe()).parse_args(argv).model
     options = _parser(recipe_for(name)).parse_args(argv)
-    model, recipe = opened(options), recipe_of(options, Recipe)
+    model, recipe = opened(options, options.weights), recipe_of(options, Recipe)
     processes = Processes.start()
     try:
         trainer = Trainer(
@@ -527,6 +572,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         trainer.resume()
         run_to_end(trainer)
+        if processes.leads:
+            show(f"the weights are in {trainer.weights_file}: `make export` takes it as CHECKPOINT")
     # The optimizer refuses what cannot be: Nesterov's momentum of 0.
     except ValueError as error:
         raise TrainingError(one_line(error)) from error

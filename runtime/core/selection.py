@@ -41,11 +41,23 @@ def match_classes(data: ImageFolder, labels: Sequence[str]) -> List[int]:
     unknown = [name for name in data.classes if name not in index]
     if unknown:
         raise DataError(
-            "{}: the model does not know {} of the {} classes: {}; it knows {}".format(
-                data.path, len(unknown), len(data.classes), _some(unknown), _some(names)
+            "{}: the model does not know {} of the {} classes: {}; it knows {}: {}".format(
+                data.path, len(unknown), len(data.classes), _some(unknown), _some(names),
+                _remedy(data, labels),
             )
-        )
+        )  # fmt: skip
     return [index[name] for name in data.classes]
+
+
+def _remedy(data: ImageFolder, labels: Sequence[str]) -> str:
+    """What to do about classes of other names than the model's."""
+    if any(label != "class {}".format(i) for i, label in enumerate(labels)):
+        return "name the folders as the model names its classes"
+    given = data.path if len(data.classes) == len(labels) else "file, a name on each line"
+    return (
+        "nobody has named the model's classes: export it again with their names (LABELS={}, "
+        "--labels)".format(given)
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ def test_a_newcomer_gets_from_a_module_to_the_boards_bundle(mine: Path) -> None:
         *("train", "export", "validate", "infer", "evaluate", "bundle")
     ]
     printed = {command.split()[1]: run(command, mine) for command in COMMANDS}
-    assert "labels      2: cat, dog (the spec of the network)" in printed["export"]
+    assert "labels      2: cat, dog (carried by the checkpoint)" in printed["export"]
     assert "the logits and all 7 layers are within tolerance" in printed["validate"]
     assert re.search(r"(cat|dog) +\d+\.\d %", printed["infer"])
     assert "top-1" in printed["evaluate"]

@@ -47,6 +47,21 @@ def test_classes_are_matched_by_name(tmp_path: Path, rng: np.random.Generator) -
         match_classes(data, ["a", "cat"])
 
 
+def test_a_model_without_names_of_classes_says_how_to_name_them(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    data = ImageFolder(str(labelled_folder(tmp_path / "set", rng, ["ship", "cat"], 1)))
+    for labels, remedy in (
+        (["class 0", "class 1"], "export it again with their names (LABELS={}, --labels)"),
+        (["class 0", "class 1", "class 2"], "with their names (LABELS=file, a name on each line"),
+        (["class 1", "class 0"], "name the folders as the model names its classes"),
+    ):
+        with pytest.raises(DataError) as refused:
+            match_classes(data, labels)
+        assert "does not know 2 of the 2 classes: cat, ship; it knows class" in str(refused.value)
+        assert remedy.format(data.path) in str(refused.value)
+
+
 def test_classes_that_share_a_label_are_told_apart_by_index(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -154,8 +154,16 @@ def test_statistics_are_those_of_unaugmented_images(images: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (("--held-out", "40"), ("0 images to train on", "40 held out")),
-        (("--batch-size", "64"), ("32 images to train on", "batch of 64")),
+        (
+            ("--held-out", "40"),
+            ("0 images to train on", "40 held out", '"--batch-size 32 --held-out 8"'),
+        ),
+        (
+            ("--batch-size", "64"),
+            ("32 images to train on", "batch of 64", 'ARGS="--batch-size 32 --held-out 8"'),
+        ),
+        (("--input", "3x24x32"), ("its input is 3x24x32", "square RGB images", "INPUT=3xNxN")),
+        (("--input", "3x16x16"), ("has 32x32 pixels", "16x16", "(INPUT=3x32x32, --input)")),
         (("--momentum", "0"), ("momentum",)),
         (("--epochs", "many"), ("--epochs", "'many'")),
         (("--batch-size", "0"), ("--batch-size 0", "at least 1")),
