@@ -32,7 +32,7 @@ parse() {
 }
 
 check_tools() {
-  local cuda tool
+  local cuda tool problem
   cuda=$(cuda_folder)
   [[ ! $cuda ]] || export PATH=$cuda/bin:$PATH
   have nvcc || die "no nvcc in $prefix/usr/local/cuda/bin nor in PATH: sudo apt-get install nvidia-jetpack"
@@ -42,6 +42,8 @@ check_tools() {
   [[ ${TENSORRT_ROOT:-} || -f $(multiarch include)/NvInferRuntime.h ]] ||
     die "no NvInferRuntime.h in $(multiarch include): sudo apt-get install libnvinfer-dev, or set \
 TENSORRT_ROOT to an unpacked TensorRT"
+  problem=$(tensorrt_problem)
+  [[ ${TENSORRT_ROOT:-} || ! $problem ]] || die "$problem: update JetPack; until then the network runs on the CPU"
 }
 
 configure() {

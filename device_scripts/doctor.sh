@@ -155,7 +155,7 @@ power_line() {
 }
 
 gpu() {
-  local cuda version
+  local cuda version problem
   cuda=$(cuda_folder)
   if [[ ! $cuda ]]; then
     line missing CUDA "no $prefix/usr/local/cuda" "sudo apt-get install nvidia-jetpack"
@@ -163,7 +163,10 @@ gpu() {
   fi
   line ok CUDA "$(first_line cuda_version "$cuda")"
   version=$(tensorrt_version)
-  if [[ $version ]]; then
+  problem=$(tensorrt_problem)
+  if [[ $problem ]]; then
+    line wrong TensorRT "$problem" "update JetPack; until then the network runs on the CPU"
+  elif [[ $version ]]; then
     line ok TensorRT "$version"
   else
     line missing TensorRT "no headers in $(multiarch include)" "sudo apt-get install libnvinfer-dev"

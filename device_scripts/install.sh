@@ -25,6 +25,7 @@ log=$state/install.log
 record=$state/.installed
 swap=$state/build.swap
 child=''
+apt_wait_s=600 apt_pause_s=10
 
 parse() {
   while (($#)); do
@@ -86,13 +87,34 @@ write() {
 }
 
 as_root() {
-  if ((EUID == 0)); then
+  if [[ $(id -u) == 0 ]]; then
     run "$@"
   elif [[ $dry_run ]] || have sudo; then
+    can_ask || die "sudo asks for a password here, and there is no terminal to ask on: run this once \
+in a terminal on the board, or deploy from a terminal"
     run sudo "$@"
   else
     die "no sudo here: run \`$*\` as root, then this again"
   fi
+}
+
+# Whether sudo can ask for a password, or needs none.
+can_ask() {
+  [[ $dry_run ]] || { : </dev/tty; } 2>/dev/null || sudo -n true 2>/dev/null
+}
+
+# Runs apt-get. After a start the system updates itself, for minutes, and keeps others waiting.
+apt_get() {
+  local said status waited=0
+  while true; do
+    status=0
+    said=$(as_root apt-get "$@" 2>&1) || status=$?
+    [[ ! $said ]] || say "$said"
+    [[ $status != 0 && $said == *[Uu]'nable to '*lock* && $waited -lt $apt_wait_s ]] || return "$status"
+    ((waited)) || say "apt is locked, as after a start: waiting for it, up to $((apt_wait_s / 60)) minutes"
+    sleep "$apt_pause_s"
+    waited=$((waited + apt_pause_s))
+  done
 }
 
 # The checks come first: where one of them stops the script nothing has been changed.
@@ -145,10 +167,16 @@ are those of JetPack 4.6, 5 and 6"
 }
 
 choose_gpu() {
+  local problem
   cuda=''
   if [[ ! $cpu_only ]]; then
     cuda=$(cuda_folder)
     [[ $cuda ]] || say "no CUDA in $prefix/usr/local/cuda: the GPU is left out"
+    problem=$(tensorrt_problem)
+    if [[ $cuda && $problem ]]; then
+      warn "$problem: the GPU is left out; update JetPack and run this again to use it"
+      cuda=''
+    fi
   fi
 }
 
@@ -182,7 +210,7 @@ system_packages() {
     return
   fi
   say "installing the system's packages ${packages[*]}"
-  { as_root apt-get update -q && as_root apt-get install -q -y --no-install-recommends "${packages[@]}"; } ||
+  { apt_get update -q && apt_get install -q -y --no-install-recommends "${packages[@]}"; } ||
     die "apt-get failed, see above: repair that, \`sudo apt-get install ${packages[*]}\`, then run this again"
 }
 
@@ -308,7 +336,7 @@ install_pycuda() {
 
 check_imports() {
   local modules=numpy,PIL,onnxruntime status=0
-  [[ ! $cuda ]] || modules=$modules,pycuda
+  [[ ! $cuda ]] || modules=$modules,pycuda.driver
   [[ ! $dry_run ]] || return 0
   env -u OPENBLAS_CORETYPE "$venv/bin/python" -c "import ${modules//,/, }" >>"$log" 2>&1 || status=$?
   case $status in

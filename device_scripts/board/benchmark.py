@@ -61,7 +61,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         with Sampler() as sampler:
             idle, results = _measure(contestants, sampler, _plan(options, sampler.running))
             trouble = sampler.trouble()
-        notes = throttling.of_board() + ([trouble] if trouble else [])
+        notes = throttling.of_board() + throttling.unknown(results)
+        notes += [trouble] if trouble else []
         entries = [report.entry(result, idle) for result in results]
     document: Dict[str, Any] = {
         "format": report.FORMAT,

@@ -1,7 +1,7 @@
 """What kept a board from its full speed while it was measured."""
 
 import statistics
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from device_scripts.board import system
 from device_scripts.board.measure import Result
@@ -49,6 +49,20 @@ def _clock(result: Result) -> List[str]:
     if limit is None or clock is None or clock >= _FULL * limit:
         return []
     return ["the {} ran at {:.0f} of {:.0f} MHz".format(result.contestant.processor, clock, limit)]
+
+
+def unknown(results: Sequence[Result]) -> List[str]:
+    """A line for each kind of processor whose clock was not seen: it may have been lowered."""
+    told = []
+    for processor in ("CPU", "GPU"):
+        own = [result for result in results if result.contestant.processor == processor]
+        sampled = any(turn.samples for result in own for turn in result.turns)
+        if sampled and all(result.clock_mhz is None for result in own):
+            told.append(
+                "the {0}'s clock is not known, nor whether it was lowered: tegrastats shows it to "
+                "root only (sudo -E device_scripts/benchmark.sh)".format(processor)
+            )
+    return told
 
 
 def of_board() -> List[str]:

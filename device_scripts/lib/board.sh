@@ -53,6 +53,16 @@ tensorrt_version() {
     }' "$(multiarch include)/NvInferVersion.h" 2>/dev/null || true
 }
 
+# Prints what is wrong with the TensorRT of these headers, if it is too old for the plugins.
+tensorrt_problem() {
+  local found least
+  IFS=. read -ra found <<<"$(tensorrt_version)"
+  IFS=. read -ra least <<<"$tensorrt_least"
+  if [[ ${found[0]:-} ]] && ((1000 * found[0] + ${found[1]:-0} < 1000 * least[0] + least[1])); then
+    echo "TensorRT $(tensorrt_version) is older than $tensorrt_least, which $tensorrt_system is the first to have"
+  fi
+}
+
 # How many compilers fit into memory at a time.
 build_jobs() {
   local jobs=$(($(memory_mib MemAvailable) / compiler_mib)) cores

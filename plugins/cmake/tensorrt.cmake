@@ -72,8 +72,7 @@ target_include_directories(shiftadd_tensorrt SYSTEM PRIVATE
   ${TENSORRT_INCLUDE_DIR} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 # No errors of nvcc's warnings: the host compiler sees what nvcc wrote, too.
 target_compile_options(shiftadd_tensorrt PRIVATE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall> $<$<COMPILE_LANGUAGE:CXX>:-Wextra>
-  $<$<COMPILE_LANGUAGE:CXX>:-Werror>
+  "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>"
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>)
 # All that is used of libnvinfer is weak, which does not count as needed.
 if(TENSORRT_LIBRARY)

@@ -4,7 +4,8 @@ import importlib
 import os
 from typing import Any
 
-from runtime.core.errors import ShiftAddError, one_line
+from runtime.core.errors import ShiftAddError
+from runtime.core.imports import why
 
 _QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 
@@ -24,5 +25,5 @@ def load() -> Any:
     except ImportError as error:
         raise OpenCvError(
             "cameras and videos need OpenCV ({}): JetPack has it for the system's python3, "
-            "elsewhere `python3 -m pip install opencv-python`".format(one_line(error))
+            "elsewhere `python3 -m pip install opencv-python`".format(why(error))
         ) from error

@@ -248,6 +248,22 @@ def test_lowered_clocks_are_told(facts: StandIn) -> None:
     assert _told("GPU", cpu=102.0, gpu=614.0) == ["the GPU ran at 614 of 922 MHz"]
 
 
+def test_a_clock_that_is_not_seen_is_told() -> None:
+    """Without root tegrastats may show "GR3D_FREQ 0%" alone."""
+
+    def of(processor: str, *samples: Sample) -> Result:
+        return Result(_contestant(processor), [_turn([1.0], list(samples))])
+
+    bare = parse("CPU [12%@1479,off] GR3D_FREQ 0% APE 25 POM_5V_IN 2532/2532", 0.0)
+    assert (bare.cpu_mhz, bare.gpu_mhz) == (1479.0, None)
+    (told,) = throttling.unknown([of("GPU", bare), of("CPU", bare), of("GPU", bare)])
+    assert told.startswith("the GPU's clock is not known, nor whether it was lowered")
+    assert throttling.unknown([of("GPU", bare), of("GPU", _sample(0.0, None, gpu=921.0))]) == []
+    assert throttling.unknown([of("CPU", bare), of("GPU")]) == []
+    (told,) = throttling.unknown([of("CPU", parse("CPU [12%,off]", 0.0))])
+    assert told.startswith("the CPU's clock")
+
+
 def test_growing_slower_is_told(facts: StandIn) -> None:
     turns = [_turn([10.0] * 3, []), _turn([13.0] * 3, []), _turn([12.5] * 3, [])]
     assert throttling.of_result(Result(_contestant(), turns)) == ["it was 25 % slower at the end"]

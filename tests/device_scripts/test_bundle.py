@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,68 @@ def test_an_archive_that_is_not_what_it_says(
     archive.write(path, "small", "1.2", CONTENTS)
     repacked(path, name, content)
     with pytest.raises(BundleError, match=re.escape(why)):
+        archive.verify(path)
+
+
+def renamed(path: Path, change: Callable[[tarfile.TarInfo], None]) -> None:
+    """Packs the archive again, with other headers."""
+    with tarfile.open(path) as packed:
+        entries = [(member, packed.extractfile(member)) for member in packed]
+        with tarfile.open(path.with_suffix(".new"), "w:gz") as target:
+            for member, content in entries:
+                change(member)
+                target.addfile(member, content if member.isfile() else None)
+    path.with_suffix(".new").replace(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../.ssh/authorized_keys", "/etc/passwd", "other/a.txt", "shiftadd-small/../../x", "x",
+     "shiftadd-small//a.txt", "./shiftadd-small/a.txt"],
+)  # fmt: skip
+def test_a_member_outside_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "bundle.tar.gz"
+    archive.write(path, "small", "1.2", CONTENTS)
+
+    def change(member: tarfile.TarInfo) -> None:
+        if member.name.endswith("/a.txt"):
+            member.name = name
+
+    renamed(path, change)
+    with pytest.raises(BundleError, match=r"outside of its folder|is no file of its folder"):
+        archive.verify(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_a_member_that_is_no_file_is_refused(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "bundle.tar.gz"
+    archive.write(path, "small", "1.2", CONTENTS)
+
+    def change(member: tarfile.TarInfo) -> None:
+        if member.name.endswith("/a.txt"):
+            member.type, member.linkname, member.size = kind, "shiftadd-small/manifest.json", 0
+
+    renamed(path, change)
+    with pytest.raises(BundleError, match="is no file of its folder"):
+        archive.verify(path)
+
+
+@pytest.mark.parametrize("model", ["x/../.ssh", "..", ".ssh", "", "-rf", "a b", "x" * 101, "\n"])
+def test_a_manifest_that_names_another_folder_is_refused(tmp_path: Path, model: str) -> None:
+    """On the board the folder of this name takes the place of another."""
+    path = tmp_path / "bundle.tar.gz"
+    archive.write(path, "small", "1.2", CONTENTS)
+    files = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        for name, content in CONTENTS.items()
+    }
+    manifest = {"format": 1, "model": model, "version": "1.2", "files": files}
+    changed = json.dumps(manifest).encode()
+    sums = [(hashlib.sha256(changed).hexdigest(), "manifest.json")]
+    sums += [(hashlib.sha256(content).hexdigest(), name) for name, content in CONTENTS.items()]
+    repacked(path, "manifest.json", changed)
+    repacked(path, "SHA256SUMS", "".join(f"{digest}  {name}\n" for digest, name in sums).encode())
+    with pytest.raises(BundleError, match="names the model"):
         archive.verify(path)
 
 

@@ -14,13 +14,16 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from device_scripts.host.bundle import archive
+from device_scripts.host.bundle.archive import Manifest
+from device_scripts.host.deploy import board as board_module
+from device_scripts.host.deploy.connection import Connection, DeployError
 from tests.support.board.standin import wheels
 from tests.support.commands import assert_refused, environment
 from tests.support.models.bundles import MODEL, for_this_machine
@@ -75,10 +78,11 @@ def board(tmp_path: Path) -> Iterator[Board]:
     server.wait(timeout=10)
 
 
-def write_bundle(path: Path, version: str = "1") -> Path:
+def write_bundle(path: Path, version: str = "1", more: Mapping[str, str] | None = None) -> Path:
     contents = {f"device_scripts/{name}.sh": SCRIPT.encode() for name in SCRIPTS}
     noise = np.random.default_rng().bytes(400_000)  # takes some of ssh's packets
     contents.update({"runtime/check.py": CHECK.encode(), "models/small.onnx": noise})
+    contents.update({name: text.encode() for name, text in (more or {}).items()})
     archive.write(path, "small", version, contents)
     return path
 
@@ -439,6 +443,40 @@ def test_a_board_cannot_write_anywhere_else(
     assert sorted((reports(board) / "reports").rglob("*")) == before
     assert not list((board.folder / "reports").rglob("*evil*"))
     assert not list(reports(board).glob(".reports-*"))
+
+
+@pytest.mark.parametrize("kind", ["packed", "unpacked", "many"])
+def test_what_a_board_sends_is_bounded(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    class Sender(Connection):
+        def _ssh(self, options: object, script: str, *arguments: str) -> list[str]:
+            return ["cat", str(tmp_path / "sent.tar.gz")]
+
+    monkeypatch.setattr(board_module, "_LARGEST_REPORTS", 100_000)
+    monkeypatch.setattr(board_module, "_MOST_REPORTS", 10)
+    size = {"packed": 200_000, "unpacked": 200_000, "many": 1}[kind]
+    content = rng.bytes(size) if kind == "packed" else bytes(size)
+    with tarfile.open(tmp_path / "sent.tar.gz", "w:gz") as packed:
+        for i in range(11 if kind == "many" else 1):
+            entry = tarfile.TarInfo(f"reports/{i}")
+            entry.size = size
+            packed.addfile(entry, io.BytesIO(content))
+    target = tmp_path / "reports"
+    board = board_module.Board(Sender("nano", []), ".")
+    with pytest.raises(DeployError, match=r"^nano: .*more than .*: remove old ones"):
+        board.fetch_reports(Manifest("small", "1", {}), target)
+    assert not target.exists()
+
+
+def test_a_board_with_an_old_tensorrt_runs_on_the_cpu(board: Board, tmp_path: Path) -> None:
+    problem = 'tensorrt_problem() { echo "TensorRT 8.0.1 is too old"; }'
+    bundle = write_bundle(tmp_path / "old.tar.gz", more={"device_scripts/lib/board.sh": problem})
+    board.give_gpu()
+    result = deploy(board, bundle)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "gpu      TensorRT 8.0.1 is too old: the CPU only" in result.stdout
+    assert not any(call.startswith("build_") for call in calls(board))
 
 
 def test_the_shipped_bundle(

@@ -365,6 +365,99 @@ def test_apt_installs_what_the_system_lacks(board: StandIn, tmp_path: Path) -> N
     assert asked == ["apt-get install -q -y --no-install-recommends python3-venv python3-dev"]
 
 
+def _without_venv(tmp_path: Path) -> Path:
+    """A Python that lacks its module venv, as Ubuntu's does until apt brings it."""
+    python = tmp_path / "python36"
+    python.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; *format*) echo 3.6 ;; esac\n')
+    python.chmod(0o755)
+    return python
+
+
+@pytest.mark.parametrize("busy", [1, 3])
+def test_a_locked_apt_is_waited_for(board: StandIn, tmp_path: Path, busy: int) -> None:
+    script = (
+        f"source {board.root}/device_scripts/install.sh --dry-run >/dev/null; "
+        "dry_run= apt_pause_s=0; system_packages"
+    )
+    python = _without_venv(tmp_path)
+    variables = board.environment(STANDIN_PYTHON=str(python), STANDIN_APT=f"locked:{busy}")
+    result = subprocess.run(
+        ["bash", "-c", script], env=variables, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    assert "apt is locked, as after a start: waiting for it, up to 10 minutes" in result.stdout
+    asked = [line for line in board.done() if line.startswith("apt-get")]
+    assert asked.count("apt-get update -q") == busy + 1
+    assert asked[-1] == "apt-get install -q -y --no-install-recommends python3-venv"
+
+
+def test_an_apt_that_stays_locked_is_told(board: StandIn, tmp_path: Path) -> None:
+    script = (
+        f"source {board.root}/device_scripts/install.sh --dry-run >/dev/null; "
+        "dry_run= apt_wait_s=0; system_packages"
+    )
+    variables = board.environment(
+        STANDIN_PYTHON=str(_without_venv(tmp_path)), STANDIN_APT="locked:9"
+    )
+    result = subprocess.run(
+        ["bash", "-c", script], env=variables, capture_output=True, text=True, timeout=60
+    )
+    assert_refused(result, "apt-get failed", "sudo apt-get install python3-venv")
+    assert "Could not get lock" in result.stdout
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_sudo_that_cannot_ask_is_told(board: StandIn, tmp_path: Path, asks: bool) -> None:
+    """As with `make deploy` from a script, which gives the board no terminal."""
+    user = tmp_path / "id"
+    user.write_text("#!/bin/sh\necho 1000\n")
+    user.chmod(0o755)
+    script = (
+        f"source {board.root}/device_scripts/install.sh --dry-run >/dev/null; dry_run=;"
+        "as_root apt-get install x"
+    )
+    variables = board.environment(STANDIN_SUDO="asks" if asks else "")
+    result = subprocess.run(
+        ["bash", "-c", script],
+        env={**variables, "PATH": _path(tmp_path, variables["PATH"])},
+        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    if asks:
+        assert_refused(result, "sudo asks for a password", "no terminal", "in a terminal")
+        assert board.done() == []
+    else:
+        assert (result.returncode, result.stderr) == (0, "")
+        assert board.done() == ["sudo true", "sudo apt-get install x", "apt-get install x"]
+
+
+@pytest.mark.parametrize("version", [(8, 0, 1), (7, 1, 3), (8, 1, 9)])
+def test_an_older_tensorrt_is_told_and_left_out(
+    board: StandIn, version: tuple[int, int, int]
+) -> None:
+    """JetPack 4.6 on L4T 32.6.1 has 8.0.1."""
+    board.give_gpu(version)
+    found = "TensorRT {}.{}.{} is older than 8.2".format(*version)
+    installed = board.run("install.sh", "--dry-run")
+    assert installed.returncode == 0
+    assert installed.stderr.startswith(f"warning: {found}, which JetPack 4.6.1 (L4T 32.7.1) is")
+    assert installed.stderr.count("\n") == 1
+    assert "pycuda" not in installed.stdout
+    assert_refused(_plugins(board), found, "update JetPack")
+    examined = board.run("doctor.sh")
+    assert f"wrong    TensorRT         {found}" in examined.stdout
+    assert "update JetPack" in examined.stdout
+
+
+@pytest.mark.parametrize("version", [(8, 2, 0), (8, 10, 0), (10, 0, 1)])
+def test_a_newer_tensorrt_is_taken(board: StandIn, version: tuple[int, int, int]) -> None:
+    board.give_gpu(version)
+    installed = board.run("install.sh", "--dry-run")
+    assert (installed.returncode, installed.stderr) == (0, "")
+    assert "pycuda" in installed.stdout
+    assert "ok       TensorRT         {}.{}.{}".format(*version) in board.run("doctor.sh").stdout
+
+
 # Less memory than compilers need: a Nano with 2 GB.
 _SHORT = "MemTotal:  2027000 kB\nMemAvailable:  900000 kB\nSwapTotal: 0 kB\nSwapFree:  0 kB\n"
 

@@ -10,6 +10,10 @@
   board_system='JetPack 4.6'
   board_releases='L4T 32.6 or 32.7'
   board_multiarch=aarch64-linux-gnu
+  # The oldest TensorRT that the plugins are for, and the first system that has it: JetPack 4.6
+  # (L4T 32.6.1) has TensorRT 8.0.1.
+  tensorrt_least=8.2
+  tensorrt_system='JetPack 4.6.1 (L4T 32.7.1)'
 
   # MiB of disk that an installation takes: without CUDA, with it, and where it is there already.
   disk_cpu_mib=400

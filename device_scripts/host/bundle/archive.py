@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -18,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from runtime.core.errors import ShiftAddError, reason
-from runtime.core.files import replaced
+from runtime.core.files import open_regular, replaced
 
 FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a model's: export/loading/resolve.py
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 
 # This is 2020-01-01. tar warns about 1970, and the date has to be earlier than any clock: a Jetson
@@ -78,9 +80,10 @@ def verify(path: Path) -> Manifest:
     try:
         # All is unpacked at once, so that the checksum at the end of the gzip stream is read, which
         # tarfile never reaches.
-        content = gzip.decompress(path.read_bytes())
+        with open_regular(path) as file:
+            content = gzip.decompress(file.read())
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            found = _files(archive)
+            folder, found = _files(archive)
         entries = json.loads(found[MANIFEST])
         if entries["format"] != FORMAT:
             raise BundleError(f"{path}: a bundle of format {entries['format']}, not {FORMAT}")
@@ -94,6 +97,11 @@ def verify(path: Path) -> Manifest:
         raise _damaged(path, reason(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"no {MANIFEST} or {SUMS} that fit") from error
+    # The board unpacks the one and moves the other, both by name.
+    if not _NAME.fullmatch(manifest.model) or folder != manifest.folder:
+        raise _damaged(
+            path, f"{MANIFEST} names the model {manifest.model!r}, its folder is {folder!r}"
+        )
     digests = {name: _sha256(content) for name, content in found.items() if name != SUMS}
     for name in sorted(digests.keys() | sums.keys()):
         if digests.get(name) != sums.get(name):
@@ -108,18 +116,28 @@ def _damaged(path: Path, why: str) -> BundleError:
     return BundleError(f"{path}: truncated or damaged ({why}): write it again with `make bundle`")
 
 
-def _files(archive: tarfile.TarFile) -> dict[str, bytes]:
-    """Contents by path below the archive's one folder."""
+def _files(archive: tarfile.TarFile) -> tuple[str, dict[str, bytes]]:
+    """The archive's one folder, and contents by path below it.
+
+    Raises tarfile.TarError for what is neither a file nor a folder, and for a name that leads, or
+    could lead, out of the folder.
+    """
+    folders = set()
     found = {}
     for member in archive:
+        folder, _, name = member.name.partition("/")
+        folders.add(folder)
+        if len(folders) > 1 or {"", ".", ".."} & set(member.name.split("/")):
+            raise tarfile.TarError(f"{member.name!r} is outside of its folder")
         if member.isdir():
             continue
+        if not member.isfile() or not name:
+            raise tarfile.TarError(f"{member.name!r} is no file of its folder")
         content = archive.extractfile(member)
-        if content is None:
-            raise ValueError(f"{member.name} is no file")
+        assert content is not None
         with content:
-            found[member.name.partition("/")[2]] = content.read()
-    return found
+            found[name] = content.read()
+    return folders.pop() if folders else "", found
 
 
 def _tar(folder: str, contents: Mapping[str, bytes]) -> bytes:

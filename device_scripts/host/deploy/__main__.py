@@ -101,11 +101,12 @@ def _deploy(board: Board, facts: Facts, manifest: Manifest, reports: Path, runs:
     if not step("install", "device_scripts/install.sh"):
         return BAD_INPUT
     passed = True
-    if facts.gpu:
+    problem = board.gpu_problem(manifest) if facts.gpu else "no CUDA and TensorRT there"
+    if not problem:
         passed = step("plugins", "device_scripts/build_plugins.sh")
         passed = passed and step("engine", "device_scripts/build_engine.sh")
     else:
-        show("gpu      no CUDA and TensorRT there: the CPU only")
+        show(f"gpu      {problem}: the CPU only")
     board.forget(manifest, _CHECK, _TIMES)
     passed &= step("check", "venv/bin/python", "runtime/check.py", "--report", _CHECK)
     passed &= step("times", "device_scripts/benchmark.sh", "--runs", str(runs), "--out", _TIMES)

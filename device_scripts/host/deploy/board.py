@@ -22,7 +22,9 @@ from runtime.core.files import sha256
 _STAGING = ".shiftadd-deploy"
 _BUILDING = 64 << 20  # bytes that the plugins' objects and the engines take at most
 _REPORTS = "reports"
-_LARGEST_REPORT = 64 << 20
+# What the reports of a board may take, packed and unpacked: its disk may be full of something else.
+_LARGEST_REPORTS = 256 << 20
+_MOST_REPORTS = 10_000
 
 _LOOK = """
 p=${SHIFTADD_ROOT_PREFIX:-}
@@ -30,6 +32,11 @@ echo "machine=$(uname -m)"
 echo "release=$(head -n 1 "$p/etc/nv_tegra_release" 2>/dev/null || true)"
 test -x "$p/usr/local/cuda/bin/nvcc" &&
   test -e "$p/usr/include/aarch64-linux-gnu/NvInferVersion.h" && echo gpu=yes || echo gpu=no
+"""
+
+_GPU_PROBLEM = """
+cd "$1"
+test ! -f device_scripts/lib/board.sh || { . device_scripts/lib/board.sh; tensorrt_problem; }
 """
 
 # These were made by the scripts on the board, and another version of the bundle can go on using
@@ -151,6 +158,11 @@ class Board:
         folder = f"{self._folder}/{manifest.folder}"
         return self._connection.run(log, "bash", "-c", 'cd "$0" && exec "$@"', folder, *command)
 
+    def gpu_problem(self, manifest: Manifest) -> str:
+        """What the bundle finds wrong with the board's TensorRT, in a line; "" for nothing."""
+        folder = f"{self._folder}/{manifest.folder}"
+        return self._connection.answer(_GPU_PROBLEM, folder).strip()
+
     def forget(self, manifest: Manifest, *reports: str) -> None:
         """Removes reports of an earlier run, which could otherwise be taken for those of this
         one."""
@@ -165,7 +177,9 @@ class Board:
             tempfile.TemporaryDirectory(prefix=".reports-", dir=target.parent) as aside,
         ):
             self._connection.fetch(
-                f"mkdir -p {folder}/{_REPORTS} && tar -C {folder} -czf - {_REPORTS}", packed
+                f"mkdir -p {folder}/{_REPORTS} && tar -C {folder} -czf - {_REPORTS}",
+                packed,
+                _LARGEST_REPORTS,
             )
             packed.seek(0)
             try:
@@ -205,9 +219,17 @@ class Board:
 
 
 def _unpack_reports(packed: IO[bytes], folder: Path) -> None:
-    """Unpacks files and folders only, and nothing outside of `folder`, whatever the board sends."""
+    """Unpacks files and folders only, nothing outside of `folder`, and no more than fits, whatever
+    the board sends."""
+    size = 0
     with tarfile.open(fileobj=packed, mode="r:gz") as archive:
-        for member in archive:
+        for number, member in enumerate(archive):
+            size += member.size
+            if size > _LARGEST_REPORTS or number >= _MOST_REPORTS:
+                raise tarfile.TarError(
+                    f"more than {_LARGEST_REPORTS >> 20} MiB or {_MOST_REPORTS} files: remove old "
+                    f"ones from the folder {_REPORTS}/ there"
+                )
             parts = PurePosixPath(member.name).parts
             if parts[:1] != (_REPORTS,) or ".." in parts:
                 raise tarfile.TarError(f"{member.name!r} is none")
@@ -215,7 +237,7 @@ def _unpack_reports(packed: IO[bytes], folder: Path) -> None:
             content = archive.extractfile(member) if member.isfile() else None
             if member.isdir():
                 path.mkdir(parents=True, exist_ok=True)
-            elif content is not None and member.size <= _LARGEST_REPORT:
+            elif content is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content.read())
 

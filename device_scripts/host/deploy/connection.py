@@ -25,6 +25,7 @@ _SOCKETS = "/tmp"
 _LOST = 255  # ssh's own exit code, where the command has none
 _INTERRUPTED = 130
 _CHUNK = 1 << 16
+_LARGEST_LOG = 64 << 20
 
 # Runs "$@" until it ends, or until the other side disconnects, which closes standard input.
 _RUN = """
@@ -115,13 +116,29 @@ class Connection:
             raise self._failed(done.returncode, done.stderr)
         return done.stdout.decode("utf-8", "backslashreplace")
 
-    def fetch(self, script: str, target: IO[bytes]) -> None:
-        """Writes what a bash script prints to `target`. Raises DeployError where it fails."""
-        done = subprocess.run(
-            self._ssh([], script), stdin=subprocess.DEVNULL, stdout=target, stderr=subprocess.PIPE
-        )
-        if done.returncode != 0:
-            raise self._failed(done.returncode, done.stderr)
+    def fetch(self, script: str, target: IO[bytes], most: int) -> None:
+        """Writes what a bash script prints to `target`.
+
+        Raises DeployError where it fails, and where it prints more than `most` bytes.
+        """
+        with tempfile.TemporaryFile() as stderr:
+            process = subprocess.Popen(
+                self._ssh([], script),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+            )  # fmt: skip
+            with process:
+                assert process.stdout is not None
+                while chunk := process.stdout.read(_CHUNK):
+                    target.write(chunk)
+                    if target.tell() > most:
+                        process.kill()
+                        raise DeployError(
+                            f"{self.device}: sends more than {most >> 20} MiB of reports: remove "
+                            "old ones there"
+                        )
+            if process.returncode != 0:
+                stderr.seek(0)
+                raise self._failed(process.returncode, stderr.read())
 
     def send(self, source: IO[bytes], advance: Callable[[int], object], script: str) -> None:
         """Gives the rest of `source` to a bash script; `advance` is called with the number of bytes
@@ -151,7 +168,7 @@ class Connection:
 
     def run(self, log: Path, *command: str) -> int:
         """Runs a command on the board and returns its exit code. Its output is shown, and kept in
-        `log`.
+        `log`, up to 64 MiB of it.
 
         Where this process has a terminal the command gets one too, on which sudo can ask for a
         password.
@@ -169,8 +186,9 @@ class Connection:
             # The output is read in chunks and not by lines, since a question for a password does
             # not end its line.
             while chunk := os.read(process.stdout.fileno(), _CHUNK):
-                file.write(chunk)
-                file.flush()
+                if file.tell() < _LARGEST_LOG:
+                    file.write(chunk)
+                    file.flush()
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.flush()
             code = process.wait()

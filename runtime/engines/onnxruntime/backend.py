@@ -11,6 +11,7 @@ import numpy as np
 from runtime.core import library as operator_library
 from runtime.core.arrays import FloatArray
 from runtime.core.errors import ModelError, one_line
+from runtime.core.imports import why
 from runtime.core.metadata import Metadata, parse
 from runtime.core.onnx_header import read_metadata
 from runtime.core.session import INPUT, OUTPUT, Session
@@ -22,7 +23,7 @@ try:
     import onnxruntime  # type: ignore[import-untyped]
 except ImportError as missing:
     raise ModelError(
-        "onnxruntime cannot be imported ({}): pip install onnxruntime".format(one_line(missing))
+        "onnxruntime cannot be imported ({}): pip install onnxruntime".format(why(missing))
     ) from missing
 
 # ONNX Runtime also logs what it raises; the exception's text is the one line that is shown.

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Iterator, List, Optional, Sequence, Set
 
 from runtime.core import library as operator_library
 from runtime.core.errors import ModelError, one_line, reason
+from runtime.core.imports import why
 
 try:
     import tensorrt as trt
@@ -16,7 +17,7 @@ except ImportError as missing:
     raise ModelError(
         "tensorrt cannot be imported ({}): on a Jetson it comes with JetPack (apt-get install "
         "python3-libnvinfer, and use the system's python3), elsewhere python3 -m pip install "
-        "tensorrt".format(one_line(missing))
+        "tensorrt".format(why(missing))
     ) from missing
 
 VERSION = str(trt.__version__)

@@ -101,12 +101,12 @@ class StandIn:
         for entry, value in (("type", name), ("cur_state", state)):
             self.write(f"sys/class/thermal/cooling_device{number}/{entry}", f"{value}\n")
 
-    def give_gpu(self) -> None:
+    def give_gpu(self, tensorrt: tuple[int, int, int] = (8, 2, 1)) -> None:
         """CUDA and TensorRT, as far as the scripts look at them."""
         self.write("usr/local/cuda/bin/nvcc", _NVCC).chmod(0o755)
         headers = "usr/include/aarch64-linux-gnu"
         self.write(f"{headers}/NvInferRuntime.h", "")
-        numbers = zip(("MAJOR", "MINOR", "PATCH"), (8, 2, 1), strict=True)
+        numbers = zip(("MAJOR", "MINOR", "PATCH"), tensorrt, strict=True)
         defines = [
             f"#define NV_TENSORRT_{name} {number} //!< version\n" for name, number in numbers
         ]
