@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-import onnx
-from google.protobuf.message import DecodeError
-
+from calibration import onnx_file
 from runtime.core.errors import ModelError
 from runtime.core.metadata import Metadata, parse
 from runtime.core.onnx_header import read_metadata
 
 
 class ModelFile:
-    """An ONNX file with our metadata. Raises ModelError, naming it, where it is none."""
+    """An ONNX file with our metadata. Raises ModelError, naming it, where it is none.
+
+    `model`, `content`, `sha256` and `external` are those of `onnx_file.OnnxFile`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self.metadata: Metadata = parse(read_metadata(str(path)))
-            self.content = path.read_bytes()
-            self.model = onnx.load_from_string(self.content)
-        except DecodeError as error:
-            raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
+            file = onnx_file.read(path)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
-        self.sha256 = hashlib.sha256(self.content).hexdigest()
+        self.model, self.content, self.sha256 = file.model, file.content, file.sha256
+        self.external = file.external
 
 
 def check_origin(float_file: ModelFile, integer_file: ModelFile) -> None:

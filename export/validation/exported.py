@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 
+from calibration import onnx_file
 from calibration.comparison.backend import BackendFactory, Float32, Runner
 from calibration.comparison.deviation import FIXED_POINT, FLOAT32, Tolerances
 from calibration.comparison.onnxruntime_backend import OnnxRuntimeBackend
@@ -65,16 +64,14 @@ class ExportedModel:
             properties = read_metadata(str(path))
             self.metadata = model_metadata.parse(properties)
             self.fixed_point = fixed_point_of(properties)
-            content = path.read_bytes()
-            self.sha256 = hashlib.sha256(content).hexdigest()
-            model = onnx.load_from_string(content)
+            file = onnx_file.read(path)
+            self.sha256 = file.sha256
+            model = file.model
             _check_contract(model)
             self.backend = make_backend(self.metadata, library)
-            self._as_it_is = self.backend.load(content)
+            self._as_it_is = self.backend.load(file.content)
             self.layers = _layer_nodes(model.graph)
             self._instrumented = self.backend.load(_with_layer_outputs(model, self.layers))
-        except DecodeError as error:
-            raise ModelError(f"{path}: not an ONNX model, or a damaged one") from error
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
 

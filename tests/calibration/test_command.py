@@ -82,6 +82,36 @@ def test_the_table_is_of_the_images(
     assert set(table.ranges) == {"input", "pooled", "flat", "logits"}
 
 
+def test_weights_in_another_file_give_the_same_model(
+    tmp_path: Path, rng: np.random.Generator, operator_library: Path
+) -> None:
+    path, _ = shift(tmp_path / "m.onnx", rng)
+    split = tmp_path / "split.onnx"
+    onnx.save_model(
+        onnx.load(path), split, save_as_external_data=True, location="w", size_threshold=0
+    )
+    data = flat_folder(tmp_path / "flat", rng)
+    written = []
+    for source in (path, split):
+        out = tmp_path / source.stem / "q.onnx"
+        assert run(source, "--data", data, "--out", out, "--library", operator_library) == 0
+        written.append(onnx.load(out).SerializeToString(deterministic=True))
+    assert written[0] == written[1]
+
+
+def test_a_flat_zip_is_taken_as_a_flat_folder_is(
+    tmp_path: Path, rng: np.random.Generator, same_graph: None
+) -> None:
+    path, _ = linear(tmp_path / "m.onnx", rng)
+    folder = flat_folder(tmp_path / "flat", rng)
+    with zipfile.ZipFile(tmp_path / "flat.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    for source, name in ((folder, "a"), (tmp_path / "flat.zip", "b")):
+        assert run(path, "--data", source, "--out", tmp_path / name / "q.onnx") == 0
+    assert (tmp_path / "a" / "q.json").read_bytes() == (tmp_path / "b" / "q.json").read_bytes()
+
+
 def test_a_folder_and_its_zip_give_one_table(
     tmp_path: Path, rng: np.random.Generator, same_graph: None
 ) -> None:

@@ -99,6 +99,11 @@ def _float_model(path: Path, name: str) -> ModelFile:
             f"{path}: is {model.metadata.model} for the target {model.metadata.target}, not {name} "
             f"for jetson-nano: write it again with `make export MODEL={name}`"
         )
+    if model.external:
+        raise ModelError(
+            f"{path}: its weights lie in another file, which a bundle does not take: write it "
+            f"again with `make export MODEL={name}`"
+        )
     return model
 
 
