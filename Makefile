@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 # What a user may give. The values are data: make hands them over in the environment as they were
 # typed, a "$$" or a backtick included, and neither make nor a shell reads them.
 VARIABLES := MODEL MODEL_ARGS CHECKPOINT TARGET BOARD OUT MODEL_FILE REFERENCE INPUT MEAN STD RESIZE LABELS NAME FIXED_POINT \
-  DATA IMAGE DEVICE BACKEND PRECISION WORKSPACE ENGINE_PYTHON CMAKE_ARGS INT8 BITS METHOD SAMPLES \
+  ARCHIVE DATA IMAGE DEVICE BACKEND PRECISION WORKSPACE ENGINE_PYTHON CMAKE_ARGS INT8 BITS METHOD SAMPLES \
   KEEP_FLOAT SENSITIVITY FUZZ SECONDS PEERS MODELS ARGS PYTHON
 # Windows' Linux has a NAME in every environment, which is the machine's: it is taken from the command
 # line only.
@@ -31,7 +31,7 @@ define run
 endef
 
 .PHONY: help setup export plugins tensorrt-plugins engine infer validate validate-int8 \
-  evaluate calibrate bundle deploy train finetune demo bench bench-a57 gpu-occupancy test-gpu bench-gpu \
+  evaluate calibrate bundle deploy train finetune cifar10 demo bench bench-a57 gpu-occupancy test-gpu bench-gpu \
   lint test test-fast fuzz clean
 
 help:  ## this list
@@ -40,7 +40,7 @@ help:  ## this list
 	@echo '  Variables: MODEL=name|file.py:callable|package.module:callable MODEL_ARGS="width=0.5 ..." CHECKPOINT=file'
 	@echo '             TARGET=jetson-nano|portable|standard BOARD=jetson-nano OUT=build/models MODEL_FILE=file REFERENCE=file'
 	@echo '             INPUT=3x32x32 MEAN=.. STD=.. RESIZE=.. LABELS=file|folder|imagenet|cifar10 NAME=name FIXED_POINT=keep'
-	@echo '             IMAGE=file DATA=folder-or-zip DEVICE=user@host PYTHON=python3 PEERS=1 BITS=8|16'
+	@echo '             IMAGE=file DATA=folder-or-zip ARCHIVE=file DEVICE=user@host PYTHON=python3 PEERS=1 BITS=8|16'
 	@echo '             METHOD=minmax|percentile|entropy|mse SAMPLES=512 KEEP_FLOAT=node,... SENSITIVITY=dB'
 	@echo '             BACKEND=onnxruntime|tensorrt PRECISION=fp16|fp32|int8 WORKSPACE=MiB ENGINE_PYTHON=python3'
 	@echo '             INT8=1 (make validate: as make validate-int8) CMAKE_ARGS="options of cmake" FUZZ="target ..." SECONDS=600'
@@ -86,6 +86,9 @@ train:  ## train MODEL on DATA by the shipped recipe; resumes from build/trainin
 	$(run)
 
 finetune:  ## train MODEL on with activations of BITS bits, over DATA (CHECKPOINT, OUT)
+	$(run)
+
+cifar10:  ## write build/data/cifar10/train.zip and test.zip of ARCHIVE, CIFAR-10's own
 	$(run)
 
 bench:  ## our kernels and models against ONNX Runtime's, and with PEERS=1 other engines'

@@ -10,7 +10,7 @@ from device_scripts.host.commands.variables import Variables
 LABEL_LISTS = ("imagenet", "cifar10")
 """Values of LABELS that are no paths; those of export.labels."""
 
-_FILES = ("CHECKPOINT", "MODEL_FILE", "REFERENCE")
+_FILES = ("ARCHIVE", "CHECKPOINT", "MODEL_FILE", "REFERENCE")
 
 
 def check_named(variables: Variables, *names: str) -> None:
@@ -32,10 +32,12 @@ def _problem(variables: Variables, name: str) -> Optional[str]:
         if name == "MODEL_FILE" and variables.is_own_export:
             return None
         return "no such file" if name in _FILES else "no such file or folder"
-    if name in _FILES:
-        return "a folder, where a file is expected" if os.path.isdir(path) else None
     if os.path.isdir(path):
+        if name in _FILES:
+            return "a folder, where a file is expected"
         return None if os.listdir(path) else "the folder is empty"
+    if not os.path.isfile(path):
+        return "not a regular file"
     if name == "DATA" and not zipfile.is_zipfile(path):
         return "neither a folder nor a zip"
     return None

@@ -50,6 +50,7 @@ from device_scripts.host.deploy.device import device_problem
 _NEEDED = {
     "IMAGE": "set IMAGE=file-or-folder",
     "DATA": "set DATA=folder-or-zip (ImageFolder layout: class_name/image)",
+    "ARCHIVE": "set ARCHIVE=cifar-10-python.tar.gz, of https://www.cs.toronto.edu/~kriz/cifar.html",
     "DEVICE": "set DEVICE=user@host, the board as ssh knows it",
 }
 # What a model's file is made of, or where it is.
@@ -337,6 +338,20 @@ def _finetune(variables: Variables) -> None:
     )
 
 
+def _cifar10(variables: Variables) -> None:
+    _need(variables, "ARCHIVE")
+    check_named(variables, "ARCHIVE")
+    set_up()
+    become(
+        module(
+            "device_scripts.host.cifar10",
+            variables.path("ARCHIVE"),
+            *variables.option("OUT", "--out"),
+            *variables.words("ARGS"),
+        )
+    )
+
+
 def _have_library_for_training(variables: Variables) -> None:
     _need(variables, "DATA")
     check_named(variables, "DATA", "CHECKPOINT", "LABELS")
@@ -483,6 +498,7 @@ TARGETS: Dict[str, Callable[[Variables], None]] = {
     "deploy": _deploy,
     "train": _train,
     "finetune": _finetune,
+    "cifar10": _cifar10,
     "demo": _demo,
     "bench": _bench,
     "bench-a57": _bench_a57,

@@ -24,7 +24,17 @@ NAMES = (
     *("BOARD", "CHECKPOINT", "MODEL_ARGS", "INPUT", "MEAN", "STD", "RESIZE", "LABELS", "NAME"),
     "FIXED_POINT",
     *("MODEL_FILE", "REFERENCE", "DATA", "IMAGE", "DEVICE", "PRECISION", "WORKSPACE", "INT8"),
-    *("METHOD", "KEEP_FLOAT", "SENSITIVITY", "FUZZ", "PEERS", "MODELS", "CMAKE_ARGS", "ARGS"),
+    *(
+        "ARCHIVE",
+        "METHOD",
+        "KEEP_FLOAT",
+        "SENSITIVITY",
+        "FUZZ",
+        "PEERS",
+        "MODELS",
+        "CMAKE_ARGS",
+        "ARGS",
+    ),
 )
 """All variables; the Makefile hands over the same."""
 OTHERS = "OTHER_VARIABLES"
