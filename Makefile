@@ -17,6 +17,9 @@ VARIABLES := MODEL MODEL_ARGS CHECKPOINT TARGET BOARD OUT MODEL_FILE REFERENCE I
 ifeq ($(origin NAME),environment)
 override NAME :=
 endif
+# Which of them stand on the command line, and for which targets: some are not for every target.
+export GIVEN_VARIABLES := $(foreach name,$(VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+export GOALS := $(MAKECMDGOALS)
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 # The names of all else that stands on the command line. Their values are data too: make would expand
 # them for the environment of its recipes.

@@ -46,8 +46,8 @@ def export_count(checkout: Checkout) -> int:
 def test_an_unknown_model_is_refused_before_anything_is_compiled(
     checkout: Checkout, target: str
 ) -> None:
-    given = ("MODEL=unknown", "DATA=data", "DEVICE=user@nano")
-    assert refused(checkout, target, *given).startswith("unknown model 'unknown'; known models: ")
+    line = refused(checkout, target, "MODEL=unknown", "DATA=data", DEVICE="user@nano")
+    assert line.startswith("unknown model 'unknown'; known models: ")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,8 @@ def test_an_unknown_model_is_refused_before_anything_is_compiled(
         (["plugins", "TARGET=portable"], "plugins: TARGET is the form of an exported file"),
         (["export", "TARGET=none"], "TARGET is one of jetson-nano, portable, standard; got none"),
         (["bundle", "TARGET=portable"], "bundle: TARGET is jetson-nano, or left out; got portable"),
+        (["bundle", "MODEL_FILE=a.onnx"], "bundle: MODEL_FILE=a.onnx: a bundle is made of MODEL"),
+        (["deploy", "DEVICE=u@h", "MODEL_FILE=a.onnx"], "bundle: MODEL_FILE=a.onnx: a bundle is"),
         (["export", "NAME=../x"], "NAME=../x: '../x' is no name for a file"),
         (["export", "MODEL=-m"], "MODEL=-m: '-m' is no name for a file"),
         (["validate", "INT8=1", "BACKEND=tensorrt"], "validate: INT8=1 compares in ONNX Runtime"),
@@ -270,7 +272,8 @@ def test_a_target_leaves_the_model_what_it_was_exported_as(checkout: Checkout, m
     (first,) = checkout.runs_of("-m", "export")
     for target in ("validate", "infer", "evaluate", "calibrate", "validate-int8", "demo", "bundle"):
         checkout.forget()
-        done = checkout.make(target, f"MODEL={model}", "DATA=d", "IMAGE=a.png")
+        environment = {"DATA": "d", "IMAGE": "a.png"}
+        done = checkout.make(target, f"MODEL={model}", environment=environment)
         assert (done.returncode, done.stderr) == (0, ""), target
         assert checkout.runs_of("-m", "export") == [first], target
         kept = "CHECKPOINT=w.pt LABELS=a.txt MEAN=0.5 RESIZE=9 STD=0.2"

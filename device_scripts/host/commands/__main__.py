@@ -6,6 +6,7 @@ from typing import Sequence
 
 from device_scripts.host.commands.names import check_names
 from device_scripts.host.commands.problems import FailedError, RefusedError
+from device_scripts.host.commands.taken import check_taken
 from device_scripts.host.commands.targets import TARGETS
 from device_scripts.host.commands.variables import Variables
 
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str]) -> int:
         return BAD_INPUT
     try:
         check_names(arguments[0], os.environ)
+        check_taken(arguments[0], os.environ)
         TARGETS[arguments[0]](Variables(os.environ))
     except RefusedError as refusal:
         line = " ".join(str(refusal).split())

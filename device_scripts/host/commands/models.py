@@ -39,7 +39,7 @@ def check_model(variables: Variables) -> None:
 def check_form(variables: Variables) -> None:
     """Refuses a MODEL that looks like a file and names no callable, with what to give instead."""
     model = variables["MODEL"]
-    if not variables.given("MODEL_FILE") and (model.endswith(":") or _is_path(model)):
+    if model.endswith(":") or _is_path(model):
         check_model(variables)
 
 

@@ -269,6 +269,11 @@ def _have_bundle_parts(variables: Variables) -> str:
         raise RefusedError(
             "bundle: TARGET is jetson-nano, or left out; got {}".format(variables["TARGET"])
         )
+    if variables.given("MODEL_FILE"):
+        raise RefusedError(
+            "bundle: MODEL_FILE={}: a bundle is made of MODEL, with CHECKPOINT=file for its "
+            "weights, and takes no file that was exported already".format(variables["MODEL_FILE"])
+        )
     check_named(variables, "DATA", "CHECKPOINT", "LABELS")
     set_up()
     check_model(variables)

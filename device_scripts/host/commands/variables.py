@@ -37,8 +37,9 @@ NAMES = (
     ),
 )
 """All variables; the Makefile hands over the same."""
-OTHERS = "OTHER_VARIABLES"
-"""Where the Makefile hands over the names of all else that its command line gives."""
+GIVEN, GOALS, OTHERS = "GIVEN_VARIABLES", "GOALS", "OTHER_VARIABLES"
+"""Where the Makefile hands over which of the variables its command line gives, its targets, and the
+names of all else that its command line gives."""
 TARGETS = ("jetson-nano", "portable", "standard")
 """The forms that a file can be exported in."""
 
@@ -146,5 +147,5 @@ def as_path(path: str) -> str:
 
 def environment_of_programs(environment: Mapping[str, str]) -> Dict[str, str]:
     """What programs inherit: all but the variables, which they get as arguments."""
-    taken = {*NAMES, OTHERS, *_OF_MAKE} - {"PYTHON", "ENGINE_PYTHON"}
+    taken = {*NAMES, GIVEN, GOALS, OTHERS, *_OF_MAKE} - {"PYTHON", "ENGINE_PYTHON"}
     return {name: value for name, value in environment.items() if name not in taken}
