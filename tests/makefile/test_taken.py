@@ -19,7 +19,7 @@ from tests.support.checkout import make_checkout
 
 EVERYTHING = {
     "MODEL": "f.py:net", "IMAGE": "a", "DATA": "a", "DEVICE": "u@h", "BOARD": "jetson-nano",
-    "PEERS": "1", "MODELS": "1", "INT8": "1",
+    "PEERS": "1", "MODELS": "1", "INT8": "1", "ARCHIVE": "file",
 }  # fmt: skip
 GIVEN_SETS: tuple[dict[str, str], ...] = (
     {},
@@ -64,6 +64,7 @@ def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").mkdir()
+    (tmp_path / "file").touch()
     monkeypatch.setattr(subprocess, "call", lambda *_, **__: 0)
     monkeypatch.setattr(subprocess, "run", succeed)
     monkeypatch.setattr(os, "execvpe", end)

@@ -8,6 +8,7 @@ from device_scripts.host.commands.names import check_names
 from device_scripts.host.commands.problems import FailedError, RefusedError
 from device_scripts.host.commands.taken import check_taken
 from device_scripts.host.commands.targets import TARGETS
+from device_scripts.host.commands.values import check_values
 from device_scripts.host.commands.variables import Variables
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -21,7 +22,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         check_names(arguments[0], os.environ)
         check_taken(arguments[0], os.environ)
-        TARGETS[arguments[0]](Variables(os.environ))
+        variables = Variables(os.environ)
+        check_values(arguments[0], variables)
+        TARGETS[arguments[0]](variables)
     except RefusedError as refusal:
         line = " ".join(str(refusal).split())
         # A name may have bytes that are no text.

@@ -30,6 +30,7 @@ TAKEN: Dict[str, Tuple[str, ...]] = {
     "deploy": (*_BUNDLE, "DEVICE"),
     "train": _TRAINING,
     "finetune": (*_TRAINING, "BITS"),
+    "cifar10": ("ARCHIVE", "OUT", "ARGS"),
     "demo": _FILE,
     "bench": (*_NETWORK, "PEERS", "ARGS"),
     "bench-a57": ("MODELS", "ARGS"),
