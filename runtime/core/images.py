@@ -17,6 +17,8 @@ from runtime.core.pixels import shrinking, upright_rgb
 Picture = Union[Image.Image, PixelArray]
 """What the runtime accepts as an image: one of Pillow's, of any size and mode, or RGB pixels, uint8
 [H, W, 3]."""
+# Ghostscript would draw it: a picture that is looked at runs nothing.
+_RUN_BY_OTHERS = ("EPS",)
 # What Pillow says, from 8 to 12, of a PNG whose text or colour profile would unpack to too much.
 _TOO_MUCH_TEXT = ("MAX_TEXT_", "Decompressed Data Too Large")
 
@@ -82,6 +84,8 @@ def _decoded(file: IO[bytes]) -> Image.Image:
 
 def _decoded_as_it_is(file: IO[bytes]) -> Image.Image:
     with Image.open(file) as image:
+        if image.format in _RUN_BY_OTHERS:
+            raise DataError("Pillow has another program run {} files".format(image.format))
         factor = shrinking(image.size)
         # Decoders of other formats than JPEG take no notice.
         image.draft(None, (image.width // factor, image.height // factor))

@@ -1,6 +1,7 @@
 """From a picture of Pillow's, in any mode and lying on any side, to upright 8-bit RGB pixels."""
 
 import math
+import os
 from typing import Callable, Tuple
 
 import numpy as np
@@ -11,6 +12,10 @@ from runtime.core.errors import DataError, reason
 LARGEST_WHOLE = 24 * 10**6
 """The most pixels that a picture keeps. A larger one is shrunk by a whole number, which no network
 sees: the largest takes a shorter side of 4096 pixels."""
+GREY_BITS = "SHIFTADD_GREY_BITS"
+"""The environment variable that says how many bits of a grey picture of 16 bits hold the picture:
+cameras store 10, 12 or 14, and nothing in the file tells."""
+_BITS = tuple(str(bits) for bits in range(8, 17))
 _BAND = 1 << 20  # pixels that are converted at once
 _ORIENTATION, _UPRIGHT = 0x0112, 1  # EXIF 2.3
 # What brings a picture with an orientation upright. These are Pillow's constants, which newer type
@@ -29,10 +34,11 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """`image` as 8-bit RGB, upright, with at most `LARGEST_WHOLE` pixels.
 
     The EXIF orientation is applied. Transparent pixels are laid over white, since most such
-    pictures are drawn for white pages. Grey of more than 8 bits keeps its upper 8: those of 16
-    where the picture says so or no value is larger, of 32 else. Where all values of a 32-bit
-    picture fit into 8 bits, they are taken as they are. What is RGB and upright is returned as it
-    is. The memory that this takes besides `image` is that of the result, twice.
+    pictures are drawn for white pages. Grey of more than 8 bits keeps its upper 8: those of 16, or
+    of as many as `GREY_BITS` says, where the picture tells so or no value is larger, and of 32
+    else. Where all values of a 32-bit picture fit into 8 bits, they are taken as they are. What is
+    RGB and upright is returned as it is. The memory that this takes besides `image` is that of the
+    result, twice.
 
     Raises DataError for a picture without pixels, one that cannot be decoded, and a mode that has
     no RGB reading.
@@ -130,7 +136,7 @@ def _deep_converter(image: Image.Image) -> Converter:
 
     def convert(band: Image.Image) -> Image.Image:
         values = np.asarray(band).astype(np.int64) & mask
-        grey = ((values - lowest) >> shift).astype(np.uint8)
+        grey = np.minimum((values - lowest) >> shift, 255).astype(np.uint8)
         if isinstance(transparent, int):
             grey[values == transparent] = 255
         return Image.fromarray(grey).convert("RGB")
@@ -143,14 +149,24 @@ def _range(image: Image.Image) -> Tuple[int, int, int]:
     shifted, and the mask that they are read through before."""
     # A PNG has 16 bits at most; older versions of Pillow widen them to 32.
     if image.mode != "I" or image.format == "PNG":
-        return 0, 8, 0xFFFF
+        return 0, _sixteen_bits() - 8, 0xFFFF
     lowest, highest = (int(value) for value in image.getextrema())  # type: ignore[arg-type]
     if lowest < 0:
         # Pillow reads the upper half of the unsigned numbers as negative ones.
         return (0, 24, 0xFFFFFFFF) if _unsigned(image) else (-(2**31), 24, -1)
     if highest <= 0xFF:
         return 0, 0, -1
-    return (0, 8, -1) if highest <= 0xFFFF else (0, 24 if _unsigned(image) else 23, -1)
+    if highest <= 0xFFFF:
+        return 0, _sixteen_bits() - 8, -1
+    return 0, 24 if _unsigned(image) else 23, -1
+
+
+def _sixteen_bits() -> int:
+    """How many bits of grey values of 16 bits count: 16, or what the environment says."""
+    text = os.environ.get(GREY_BITS, "16")
+    if text not in _BITS:
+        raise DataError("{} is {!r}, not one of {}".format(GREY_BITS, text, " ".join(_BITS)))
+    return int(text)
 
 
 def _unsigned(image: Image.Image) -> bool:

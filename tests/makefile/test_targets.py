@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from device_scripts.host.commands import variables
+from device_scripts.host.commands import programs, variables
 from device_scripts.host.commands.libraries import known_boards
+from device_scripts.host.commands.problems import FailedError
 from tests.support.checkout import Checkout, make_checkout
+from tests.support.models.runtime import REPOSITORY
 
 MODEL = "build/models/ghostshiftaddnet.onnx"
 _BOARDS = ", ".join(known_boards())
@@ -444,3 +448,22 @@ def test_help_runs_nothing_and_lists_every_target(checkout: Checkout) -> None:
     for variable in variables.NAMES:
         assert f"{variable}=" in done.stdout
     assert max(map(len, done.stdout.splitlines())) < 140
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "0<&- >&- 2>&-"])
+def test_closed_streams_do_not_change_the_exit_code(closed: str) -> None:
+    command = f'exec "$0" -m device_scripts.host.commands evaluate {closed}'
+    answer = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable], cwd=REPOSITORY, capture_output=True, text=True,
+        env={key: value for key, value in os.environ.items() if key != "DATA"}, timeout=60,
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("" if "2>&-" in closed else "set DATA=")
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_program_is_run_where_there_is_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as Python has it for `>&-`
+    programs.run([sys.executable, "-c", ""])
+    with pytest.raises(FailedError):
+        programs.run([sys.executable, "-c", "raise SystemExit(3)"])

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from typing import Dict, List, NoReturn, Optional, Sequence
 
 from device_scripts.host.commands.problems import FailedError, RefusedError
@@ -31,7 +30,7 @@ def cross_compiler() -> Dict[str, str]:
 
 def run(command: Sequence[str], lock: Optional[int] = None, **more: str) -> None:
     """Runs a program to its end; FailedError where it fails. `lock` is inherited (see locks.py)."""
-    sys.stdout.flush()
+    _flush()
     try:
         code = subprocess.call(
             command, cwd=ROOT, env=environment(**more), pass_fds=[] if lock is None else [lock]
@@ -44,7 +43,7 @@ def run(command: Sequence[str], lock: Optional[int] = None, **more: str) -> None
 
 def become(command: Sequence[str], **more: str) -> NoReturn:
     """Replaces this process by a program: its exit code and its signals are those of the target."""
-    sys.stdout.flush()
+    _flush()
     variables = environment(**more)
     try:
         os.chdir(ROOT)
@@ -85,6 +84,12 @@ def interpreter(python: str) -> str:
     if found is None:
         raise RefusedError("{}: no such Python".format(python))
     return os.path.abspath(found)
+
+
+def _flush() -> None:
+    """Has what was printed stand before what a program prints. There may be no output (`>&-`), to
+    which print has nothing to say."""
+    print(end="", flush=True)
 
 
 def _cannot_run(command: Sequence[str], error: OSError) -> RefusedError:

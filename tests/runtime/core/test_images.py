@@ -88,6 +88,15 @@ def test_text_and_profiles_of_any_size_do_not_cost_the_picture(
     assert np.array_equal(np.asarray(open_image(str(path), "text.png")), np.asarray(image))
 
 
+@pytest.mark.parametrize("name", ["photo.eps", "photo.png"])
+def test_a_picture_that_another_program_would_draw_is_refused(
+    tmp_path: Path, rng: np.random.Generator, name: str
+) -> None:
+    photo(rng).save(tmp_path / name, "EPS")
+    with pytest.raises(DataError, match="another program run EPS files"):
+        open_image(str(tmp_path / name), name)
+
+
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for path, why in (

@@ -204,3 +204,27 @@ def test_a_large_picture_is_shrunk_band_by_band(
     padded = np.pad(pixels_of_all, ((0, 0), (0, 1)), "edge").astype(float)
     expected = padded.reshape(22, 2, 31, 2).mean(axis=(1, 3))
     assert np.abs(found - expected[..., None]).max() <= 0.51
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_values_of_fewer_bits_in_sixteen(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, bits: int, name: str
+) -> None:
+    values = rng.integers(0, 2**bits, size=(8, 8)).astype(np.uint16)
+    values[0, 0] = 0xFFFF  # brighter than the brightest
+    Image.fromarray(values).save(tmp_path / name)
+    monkeypatch.setenv(pixels.GREY_BITS, str(bits))
+    assert np.array_equal(grey_of(tmp_path / name), np.minimum(values >> (bits - 8), 255))
+
+
+@pytest.mark.parametrize("bits", ["", "7", "17", "twelve", "-12"])
+def test_a_number_of_bits_that_is_none_is_told(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, bits: str
+) -> None:
+    Image.fromarray(rng.integers(0, 4096, size=(8, 8)).astype(np.uint16)).save(
+        tmp_path / "deep.png"
+    )
+    monkeypatch.setenv(pixels.GREY_BITS, bits)
+    with pytest.raises(DataError, match=r"deep: SHIFTADD_GREY_BITS is .*, not one of 8 9 10"):
+        open_image(str(tmp_path / "deep.png"), "deep")
