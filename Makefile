@@ -115,7 +115,7 @@ demo:  ## the whole way: set up, export, build, int8, check against PyTorch, cla
 # What runs on a Jetson Nano, on its Python 3.6; and what has to run before there is a .venv.
 DEVICE_PYTHON := runtime device_scripts/board
 OLD_PYTHON := $(DEVICE_PYTHON) device_scripts/host/deploy/device.py \
-  $(filter-out %/known_model.py,$(wildcard device_scripts/host/commands/*.py))
+  $(filter-out %/known_model.py %/readable.py,$(wildcard device_scripts/host/commands/*.py))
 
 lint: setup  ## ruff, mypy, import-linter; vermin for what runs on a device
 	@$(VENV)/bin/ruff check .

@@ -32,6 +32,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Files that are given in MODEL's place.
 _EXPORTED = (".onnx", ".engine")
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".tar", ".bin", ".safetensors")
+_ARGUMENTS = ": its arguments are MODEL_ARGS='name=value ...' (--model-args)"
 # Callables that a message lists at most.
 _SHOWN = 8
 
@@ -220,7 +221,7 @@ def _builder(
             with _users_code(folder):
                 network = function(**arguments)
         except BaseException as error:
-            _blame(error, model, f"calling it with ({given})")
+            _blame(error, model, f"calling it with ({given})", _ARGUMENTS)
             raise
         if not isinstance(network, nn.Module):
             raise SourceError(
@@ -231,13 +232,17 @@ def _builder(
     return build
 
 
-def _blame(error: BaseException, where: str, doing: str) -> None:
-    """Raises SourceError for what a user's code may raise; interruptions pass."""
+def _blame(error: BaseException, where: str, doing: str, hint: str = "") -> None:
+    """Raises SourceError for what a user's code may raise; interruptions pass. `hint` is for a call
+    that the callable does not take."""
     if isinstance(error, (KeyboardInterrupt, MemoryError, ShiftAddError)):
         return
     message = one_line(error)[:300]
     said = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    raise SourceError(f"{where}: {doing} raised {said}{place_of(error)}") from error
+    place = place_of(error)
+    if isinstance(error, TypeError) and not place:
+        place = hint
+    raise SourceError(f"{where}: {doing} raised {said}{place}") from error
 
 
 @contextlib.contextmanager

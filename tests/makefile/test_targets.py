@@ -55,6 +55,20 @@ def test_an_unknown_model_is_refused_before_anything_is_compiled(
 
 
 @pytest.mark.parametrize(
+    "target", ["evaluate", "calibrate", "validate-int8", "bundle", "train", "finetune"]
+)
+def test_data_without_images_is_refused_before_anything_is_compiled(
+    checkout: Checkout, target: str
+) -> None:
+    (checkout.folder / "noimages" / "class").mkdir(parents=True)
+    assert refused(checkout, target, "DATA=noimages") == "noimages: no images in this directory"
+    ((*options, _, data),) = checkout.runs_of("-m", "device_scripts.host.commands.readable")
+    assert data == "noimages"
+    # Only what is measured or trained needs to know the images' classes.
+    assert options == (["--classes"] if target in ("evaluate", "train", "finetune") else [])
+
+
+@pytest.mark.parametrize(
     ("words", "line"),
     [
         (["infer"], "set IMAGE=file-or-folder"),
@@ -330,7 +344,7 @@ def test_a_users_model_that_was_brought_stays(checkout: Checkout) -> None:
         (["infer", "IMAGE=a.png"], "net.onnx"),
         (["validate"], "net.py:"),
         (["validate"], "nets/net.py"),
-        (["evaluate", "DATA=d"], "a/best.pt"),
+        (["demo"], "a/best.pt"),
         (["bundle"], "nets/net"),
     ],
 )

@@ -35,6 +35,8 @@ if words[-1].endswith("fetch_headers.py"):
     print("/headers")
 if words[:2] == ["-m", "device_scripts.host.commands.known_model"] and words[-1] == "unknown":
     sys.exit("error: unknown model 'unknown'; known models: a, b")
+if words[:2] == ["-m", "device_scripts.host.commands.readable"] and words[-1] == "noimages":
+    sys.exit("error: noimages: no images in this directory")
 if words[:2] == ["-m", "export"]:
     options = dict(word.split("=", 1) for word in words[3:] if "=" in word)
     name = options.get("--name", words[2].rpartition(":")[2])

@@ -21,17 +21,27 @@ _UNFINISHED = "being exported"
 def check_model(variables: Variables) -> None:
     """Refuses a MODEL that is not known, or arguments and a spec that cannot be read, before
     anything is compiled for it."""
-    said = answer(
-        module(
-            "device_scripts.host.commands.known_model",
-            *construction_options(variables),
-            *spec_options(variables),
-            "--",
-            variables["MODEL"],
-        )
+    _ask(
+        "known_model",
+        *construction_options(variables),
+        *spec_options(variables),
+        "--",
+        variables["MODEL"],
     )
+
+
+def check_data(variables: Variables, classes: bool = False) -> None:
+    """Refuses a DATA without images, or without class folders where they are needed; one that was
+    not given is fine."""
+    if variables.given("DATA"):
+        _ask("readable", *(["--classes"] if classes else []), "--", variables["DATA"])
+
+
+def _ask(program: str, *arguments: str) -> None:
+    """Runs a program of this folder in .venv; what it refuses is refused."""
+    said = answer(module("device_scripts.host.commands." + program, *arguments))
     if said.returncode != 0:
-        lines = said.stderr.strip().splitlines() or ["MODEL={}: unknown".format(variables["MODEL"])]
+        lines = said.stderr.strip().splitlines() or ["{}: refused".format(arguments[-1])]
         text = lines[-1]
         raise RefusedError(text[len("error: ") :] if text.startswith("error: ") else text)
 

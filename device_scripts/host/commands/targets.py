@@ -21,6 +21,7 @@ from device_scripts.host.commands.libraries import (
 from device_scripts.host.commands.locks import locked
 from device_scripts.host.commands.models import (
     as_exported,
+    check_data,
     check_form,
     check_model,
     construction_options,
@@ -195,6 +196,7 @@ def _validate_int8(variables: Variables) -> None:
     variables = as_exported(variables)
     check_named(variables, "DATA", *_OF_MODEL)
     set_up()
+    check_data(variables)
     # A file that was named is taken as it is, and so is the float one beside it.
     named = variables.given("MODEL_FILE")
     if not named:
@@ -214,6 +216,8 @@ def _evaluate(variables: Variables) -> None:
     _need(variables, "DATA")
     variables = as_exported(variables)
     check_named(variables, "DATA", *_OF_MODEL)
+    set_up()
+    check_data(variables, classes=True)
     _have_model_and_library(variables)
     become(
         script(
@@ -229,6 +233,8 @@ def _calibrate(variables: Variables) -> None:
     _need(variables, "DATA")
     variables = as_exported(variables)
     check_named(variables, "DATA", *_OF_MODEL)
+    set_up()
+    check_data(variables)
     _have_model_and_library(variables)
     become([*_calibration(variables), *variables.words("ARGS")])
 
@@ -276,6 +282,7 @@ def _have_bundle_parts(variables: Variables) -> str:
         )
     check_named(variables, "DATA", "CHECKPOINT", "LABELS")
     set_up()
+    check_data(variables)
     check_model(variables)
     have_model(variables)
     build_operator_library()
@@ -361,6 +368,7 @@ def _have_library_for_training(variables: Variables) -> None:
     _need(variables, "DATA")
     check_named(variables, "DATA", "CHECKPOINT", "LABELS")
     set_up()
+    check_data(variables, classes=True)
     check_model(variables)
     build_operator_library()
 

@@ -137,7 +137,9 @@ def test_what_is_not_there_is_one_line(folder: Path, model: str, said: str) -> N
 def test_bad_arguments_of_the_callable(folder: Path) -> None:
     said = refusal(f"{folder}/net.py:Net", {"depth": 3})
     assert "calling it with (depth=3) raised TypeError" in said
-    assert said.endswith("argument 'depth'"), "no line of the file is to be mended"
+    assert said.endswith(
+        "argument 'depth': its arguments are MODEL_ARGS='name=value ...' (--model-args)"
+    ), "no line of the file is to be mended"
 
 
 def test_arguments_are_literals_where_they_read_so() -> None:
