@@ -16,10 +16,6 @@ constexpr double kShiftUnits = 64.0;
 // Sums of a depthwise row that are kept at a time, few enough for a level-1 cache.
 constexpr int64_t kDepthwiseSums = 2048;
 
-int64_t depthwise_stride(const ConvGeometry& g) {
-  return g.channels + static_cast<int64_t>(kDepthwiseRepeat);
-}
-
 int32_t weight_value(OperatorKind kind, uint8_t code) {
   return is_shift(kind) ? static_cast<int8_t>(code) : code;
 }
@@ -96,38 +92,71 @@ void IntegerConvolution::pack_panels(const ConvGeometry& g, const uint8_t* weigh
   }
 }
 
-void IntegerConvolution::pack_depthwise(const ConvGeometry& g, const uint8_t* weights) {
-  const int64_t stride = depthwise_stride(g);
-  if (depthwise_by_fours()) {
-    pack_depthwise_by_fours(g, weights);
-    return;
+DepthwiseWeights IntegerConvolution::depthwise_form() const {
+  return is_shift(kind_) ? kernels_.shift_depthwise_weights : kernels_.adder_depthwise_weights;
+}
+
+// The words from one row of weights to the next.
+int64_t IntegerConvolution::depthwise_row(const ConvGeometry& g) const {
+  const int64_t channels = g.channels + static_cast<int64_t>(kDepthwiseRepeat);
+  switch (depthwise_form()) {
+    case DepthwiseWeights::kWords: break;
+    case DepthwiseWeights::kFours: return 2 * channels;
+    case DepthwiseWeights::kBytes: return divide_up(channels, int64_t{2});
   }
-  depthwise_weights_.resize(static_cast<size_t>(g.terms * stride));
+  return channels;
+}
+
+void IntegerConvolution::pack_depthwise(const ConvGeometry& g, const uint8_t* weights) {
+  switch (depthwise_form()) {
+    case DepthwiseWeights::kWords: return pack_depthwise_words(g, weights);
+    case DepthwiseWeights::kFours: return pack_depthwise_fours(g, weights);
+    case DepthwiseWeights::kBytes: return pack_depthwise_bytes(g, weights);
+  }
+}
+
+void IntegerConvolution::pack_depthwise_words(const ConvGeometry& g, const uint8_t* weights) {
+  const int64_t row = depthwise_row(g);
+  depthwise_weights_.resize(static_cast<size_t>(g.terms * row));
   for (int64_t k = 0; k < g.terms; ++k) {
-    for (int64_t i = 0; i < stride; ++i) {
+    for (int64_t i = 0; i < row; ++i) {
       const uint8_t weight = weights[i % g.out_channels * g.terms + k];
-      depthwise_weights_[k * stride + i] = static_cast<int16_t>(weight_value(kind_, weight));
+      depthwise_weights_[k * row + i] = static_cast<int16_t>(weight_value(kind_, weight));
     }
   }
 }
 
 // Four taps of a channel take, as bytes, the place of two weights. Taps beyond the last have the
 // weight 0.
-void IntegerConvolution::pack_depthwise_by_fours(const ConvGeometry& g, const uint8_t* weights) {
-  const int64_t stride = depthwise_stride(g);
-  const int64_t fours = divide_up(g.terms, int64_t{4});
-  depthwise_weights_.assign(static_cast<size_t>(2 * fours * stride), 0);
+void IntegerConvolution::pack_depthwise_fours(const ConvGeometry& g, const uint8_t* weights) {
+  const int64_t row = depthwise_row(g);
+  depthwise_weights_.assign(static_cast<size_t>(divide_up(g.terms, int64_t{4}) * row), 0);
   for (int64_t k = 0; k < g.terms; ++k) {
-    for (int64_t i = 0; i < stride; ++i) {
+    for (int64_t i = 0; i < row / 2; ++i) {
       const uint32_t weight = weights[i % g.out_channels * g.terms + k];
-      int16_t& pair = depthwise_weights_[2 * (k / 4 * stride + i) + k % 4 / 2];
+      int16_t& pair = depthwise_weights_[k / 4 * row + 2 * i + k % 4 / 2];
       pair = static_cast<int16_t>(static_cast<uint16_t>(pair) | weight << (k % 2 * 8));
     }
   }
 }
 
-bool IntegerConvolution::depthwise_by_fours() const {
-  return is_shift(kind_) && kernels_.shift_depthwise_by_fours;
+void IntegerConvolution::pack_depthwise_bytes(const ConvGeometry& g, const uint8_t* weights) {
+  const int64_t row = depthwise_row(g);
+  depthwise_weights_.resize(static_cast<size_t>(g.terms * row));
+  uint8_t* bytes = reinterpret_cast<uint8_t*>(depthwise_weights_.data());
+  for (int64_t k = 0; k < g.terms; ++k) {
+    for (int64_t i = 0; i < 2 * row; ++i) {
+      bytes[2 * k * row + i] = weights[i % g.out_channels * g.terms + k];
+    }
+  }
+}
+
+// What the kernels take from each code of x before they multiply.
+int32_t IntegerConvolution::x_offset() const {
+  if (!is_shift(kind_)) return 0;
+  const bool centred =
+      depthwise_ ? depthwise_form() == DepthwiseWeights::kBytes : tile().sign_flip != 0;
+  return centred ? 128 : 0;
 }
 
 void IntegerConvolution::run(const ConvGeometry& geometry, const IntegerConvTensors& tensors,
@@ -145,12 +174,11 @@ void IntegerConvolution::run(const ConvGeometry& geometry, const IntegerConvTens
       tensors.bias,
       {activation, 1.0f / quantization.y_scale, static_cast<float>(quantization.y_zero_point)}};
   const double unit = is_shift(kind_) ? quantization.x_scale / kShiftUnits : -quantization.x_scale;
-  const int32_t x_offset = !depthwise_ && tile().sign_flip != 0 ? 128 : 0;
   call.multiplier.reserve(static_cast<size_t>(g.out_channels));
   call.start.reserve(static_cast<size_t>(g.out_channels));
   for (int64_t m = 0; m < g.out_channels; ++m) {
     call.multiplier.push_back(static_cast<float>(tensors.scale[m] * unit));
-    call.start.push_back((x_offset - quantization.x_zero_point) * weight_sums_[m]);
+    call.start.push_back((x_offset() - quantization.x_zero_point) * weight_sums_[m]);
   }
   if (layout == Layout::kNhwc) {
     run_channels_last(call, runner);
@@ -245,8 +273,7 @@ void IntegerConvolution::run_depthwise(const Call& call, ParallelRunner& runner)
       for (int64_t column = begin; column < end;) {
         const int64_t run = taps.run(column, end);
         sum({taps.of(column), pixel_step, depthwise_weights_.data(),
-             static_cast<size_t>((depthwise_by_fours() ? 2 : 1) * depthwise_stride(g)),
-             static_cast<size_t>(g.terms), channels, static_cast<size_t>(run),
+             static_cast<size_t>(depthwise_row(g)), static_cast<size_t>(g.terms), channels, static_cast<size_t>(run),
              sums.data() + (column - begin) * g.channels});
         column += run;
       }

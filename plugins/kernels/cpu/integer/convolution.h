@@ -47,8 +47,12 @@ class IntegerConvolution {
  private:
   void pack_panels(const ConvGeometry& geometry, const uint8_t* weights);
   void pack_depthwise(const ConvGeometry& geometry, const uint8_t* weights);
-  void pack_depthwise_by_fours(const ConvGeometry& geometry, const uint8_t* weights);
-  bool depthwise_by_fours() const;
+  void pack_depthwise_words(const ConvGeometry& geometry, const uint8_t* weights);
+  void pack_depthwise_fours(const ConvGeometry& geometry, const uint8_t* weights);
+  void pack_depthwise_bytes(const ConvGeometry& geometry, const uint8_t* weights);
+  DepthwiseWeights depthwise_form() const;
+  int64_t depthwise_row(const ConvGeometry& geometry) const;
+  int32_t x_offset() const;
   void run_channels_last(const Call& call, ParallelRunner& runner) const;
   void run_tiles(const Call& call, ParallelRunner& runner) const;
   void run_depthwise(const Call& call, ParallelRunner& runner) const;

@@ -29,8 +29,8 @@ struct IntegerDepthwiseArguments {
   const uint8_t* const* taps;  // [tap_count], the first pixel's, of `channels` bytes each;
   size_t pixel_step;           // the next pixel's lie so many bytes further
   const int16_t* w;            // [tap_count] rows, w_stride apart, of [channels] and the first
-  size_t w_stride;             // kDepthwiseRepeat of them again, and again if they are fewer; or by
-                               // fours: rows of four taps, a channel's as bytes in two of these
+  size_t w_stride;             // kDepthwiseRepeat of them again, and again if they are fewer; or
+                               // in another of the forms of DepthwiseWeights
   size_t tap_count;
   size_t channels;
   size_t pixels;
@@ -38,6 +38,13 @@ struct IntegerDepthwiseArguments {
 };
 
 constexpr size_t kDepthwiseRepeat = 64;
+
+// How a depthwise kernel finds its weights.
+enum class DepthwiseWeights {
+  kWords,  // as IntegerDepthwiseArguments has them
+  kFours,  // in rows of four taps, a channel's as bytes in two words
+  kBytes,  // as bytes, two in a word; then the sums of the shift are those of x - 128
+};
 
 // The epilogue of the integer operators (docs/operators.md, section 5.2).
 struct Requantization {
@@ -105,7 +112,8 @@ struct IntegerKernels {
   IntegerDepthwiseKernel adder_depthwise;
   RequantizeKernel requantize;
   AddKernel add;
-  bool shift_depthwise_by_fours;  // whether its weights are packed so
+  DepthwiseWeights shift_depthwise_weights;
+  DepthwiseWeights adder_depthwise_weights;
 };
 
 const IntegerKernels& portable_integer_kernels();

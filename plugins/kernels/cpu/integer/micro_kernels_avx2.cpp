@@ -252,7 +252,8 @@ const IntegerKernels& avx2_integer_kernels() {
                                        depthwise<AdderBlock>,
                                        requantize_avx2,
                                        add_codes,
-                                       false};
+                                       DepthwiseWeights::kWords,
+                                       DepthwiseWeights::kWords};
   return table;
 }
 

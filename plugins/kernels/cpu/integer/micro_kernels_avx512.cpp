@@ -256,7 +256,8 @@ const IntegerKernels& avx512_integer_kernels() {
                                        avx2_integer_kernels().adder_depthwise,
                                        requantize_avx512,
                                        add_codes,
-                                       true};
+                                       DepthwiseWeights::kFours,
+                                       DepthwiseWeights::kWords};
   return table;
 }
 

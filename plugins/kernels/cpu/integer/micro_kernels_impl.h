@@ -20,11 +20,13 @@ constexpr size_t kPanelBytes = 16384;
 struct IntegerShiftTerm {
   static int32_t of(uint8_t x, int32_t w) { return x * w; }
   static int32_t weight(uint8_t w) { return static_cast<int8_t>(w); }
+  static int32_t of_bytes(uint8_t x, uint8_t w) { return (x - 128) * static_cast<int8_t>(w); }
 };
 
 struct IntegerAdderTerm {
   static int32_t of(uint8_t x, int32_t w) { return std::abs(x - w); }
   static int32_t weight(uint8_t w) { return w; }
+  static int32_t of_bytes(uint8_t x, uint8_t w) { return std::abs(x - w); }
 };
 
 // Fills a tile's table with Kernel<Panels, Pixels>::run, from 1 to the largest of both.
@@ -87,6 +89,21 @@ void integer_depthwise(const IntegerDepthwiseArguments& call) {
       }
       int32_t* out = call.sums + p * call.channels + begin;
       for (size_t i = 0; i < count; ++i) out[i] = sums[i];
+    }
+  }
+}
+
+// The same over weights of a byte each (DepthwiseWeights::kBytes), for a few channels.
+template <typename Term>
+void depthwise_of_bytes(const IntegerDepthwiseArguments& call) {
+  for (size_t p = 0; p < call.pixels; ++p) {
+    for (size_t i = 0; i < call.channels; ++i) {
+      int32_t sum = 0;
+      for (size_t t = 0; t < call.tap_count; ++t) {
+        const uint8_t* w = reinterpret_cast<const uint8_t*>(call.w + t * call.w_stride);
+        sum += Term::of_bytes(call.taps[t][p * call.pixel_step + i], w[i]);
+      }
+      call.sums[p * call.channels + i] = sum;
     }
   }
 }

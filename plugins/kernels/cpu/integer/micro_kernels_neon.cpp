@@ -5,7 +5,9 @@
 #include <arm_neon.h>
 
 #include "common/unroll.h"
+#include "integer/depthwise_neon.h"
 #include "integer/micro_kernels_impl.h"
+#include "integer/requantize_neon.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -139,11 +141,12 @@ const IntegerKernels& neon_integer_kernels() {
   static const IntegerKernels table = {"neon",
                                        make_shift_tile(),
                                        make_adder_tile(),
-                                       integer_depthwise<IntegerShiftTerm>,
-                                       integer_depthwise<IntegerAdderTerm>,
-                                       requantize,
+                                       depthwise_neon<ShiftPart, IntegerShiftTerm>,
+                                       depthwise_neon<AdderPart, IntegerAdderTerm>,
+                                       requantize_neon,
                                        add_codes,
-                                       false};
+                                       DepthwiseWeights::kBytes,
+                                       DepthwiseWeights::kBytes};
   return table;
 }
 

@@ -44,7 +44,8 @@ const IntegerKernels& portable_integer_kernels() {
                                        integer_depthwise<IntegerAdderTerm>,
                                        requantize,
                                        add_codes,
-                                       false};
+                                       DepthwiseWeights::kWords,
+                                       DepthwiseWeights::kWords};
   return table;
 }
 
