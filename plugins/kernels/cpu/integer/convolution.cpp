@@ -155,7 +155,7 @@ void IntegerConvolution::pack_depthwise_bytes(const ConvGeometry& g, const uint8
 int32_t IntegerConvolution::x_offset() const {
   if (!is_shift(kind_)) return 0;
   const bool centred =
-      depthwise_ ? depthwise_form() == DepthwiseWeights::kBytes : tile().sign_flip != 0;
+      depthwise_ ? depthwise_form() == DepthwiseWeights::kBytes : tile().centred;
   return centred ? 128 : 0;
 }
 

@@ -72,8 +72,7 @@ IntegerTileConvolution::IntegerTileConvolution(const IntegerConvolution::Call& c
       tile_channels_(static_cast<int64_t>(tile.channels)),
       row_terms_(packed_terms(tile, g_.terms)),
       weight_panels_(divide_up(g_.group_out_channels, tile_channels_)),
-      in_place_(keeps_pixels(g_) && !tile.interleaved && tile.sign_flip == 0 &&
-                row_terms_ == g_.terms) {
+      in_place_(keeps_pixels(g_) && !tile.interleave && row_terms_ == g_.terms) {
   panels_per_task_ = divide_up(weight_panels_, divide_up(g_.group_out_channels, kTaskChannels));
   channel_tasks_ = divide_up(weight_panels_, panels_per_task_);
   const int64_t tile_terms =

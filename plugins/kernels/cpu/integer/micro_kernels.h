@@ -83,6 +83,9 @@ using IntegerTileKernel = void (*)(const IntegerTileArguments&);
 using IntegerDepthwiseKernel = void (*)(const IntegerDepthwiseArguments&);
 using RequantizeKernel = void (*)(const RequantizeArguments&);
 using AddKernel = void (*)(const AddArguments&);
+// Writes a pixel's row of pairs of bytes for a tile that is interleaved: pair i, kRepeat times, to
+// panel + i * step, as the tile takes them, centred or not.
+using InterleaveKernel = void (*)(const uint8_t* row, size_t pairs, uint8_t* panel, size_t step);
 
 // Times that a pair of bytes stands in an interleaved panel, filling a register of 16 bytes.
 constexpr size_t kRepeat = 8;
@@ -96,10 +99,10 @@ struct IntegerTile {
   size_t channels;       // of a panel,
   size_t registers;      // dealt in turns to so many parts of a packed step
   size_t depth;          // consecutive terms of a channel in a packed step
-  bool interleaved;      // how x lies; then depth is 2
-  uint8_t sign_flip;     // bits of x to change: 0x80 where the tile takes x - 128, signed, else 0
+  bool centred;          // whether it sums up x - 128, signed
   size_t step_multiple;  // steps of a call: a multiple of this,
   size_t most_steps;     // and no more than this
+  InterleaveKernel interleave;  // null where x lies in rows; else depth is 2
   // [n - 1][p - 1] computes n panels of p pixels.
   IntegerTileKernel run[kLargestTilePanels][kLargestTilePixels];
 };

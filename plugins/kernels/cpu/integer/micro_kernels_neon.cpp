@@ -4,6 +4,8 @@
 // place of one that sums.
 #include <arm_neon.h>
 
+#include <cstring>
+
 #include "common/unroll.h"
 #include "integer/depthwise_neon.h"
 #include "integer/micro_kernels_impl.h"
@@ -118,10 +120,36 @@ struct ShiftTile {
   }
 };
 
+// kFlip is what changes in each byte.
+template <uint8_t kFlip>
+void interleave(const uint8_t* row, size_t pairs, uint8_t* panel, size_t step) {
+  constexpr size_t kPairs = kBytes / kDepth;
+  const uint8x16_t flip = vdupq_n_u8(kFlip);
+  size_t i = 0;
+  for (; i + kPairs <= pairs; i += kPairs) {
+    const uint16x8_t eight = vreinterpretq_u16_u8(veorq_u8(vld1q_u8(row + i * kDepth), flip));
+    uint8_t* to = panel + i * step;
+    vst1q_u8(to, vreinterpretq_u8_u16(vdupq_laneq_u16(eight, 0)));
+    vst1q_u8(to + step, vreinterpretq_u8_u16(vdupq_laneq_u16(eight, 1)));
+    vst1q_u8(to + 2 * step, vreinterpretq_u8_u16(vdupq_laneq_u16(eight, 2)));
+    vst1q_u8(to + 3 * step, vreinterpretq_u8_u16(vdupq_laneq_u16(eight, 3)));
+    to += 4 * step;
+    vst1q_u8(to, vreinterpretq_u8_u16(vdupq_laneq_u16(eight, 4)));
+    vst1q_u8(to + step, vreinterpretq_u8_u16(vdupq_laneq_u16(eight, 5)));
+    vst1q_u8(to + 2 * step, vreinterpretq_u8_u16(vdupq_laneq_u16(eight, 6)));
+    vst1q_u8(to + 3 * step, vreinterpretq_u8_u16(vdupq_laneq_u16(eight, 7)));
+  }
+  for (; i < pairs; ++i) {
+    uint16_t pair;
+    std::memcpy(&pair, row + i * kDepth, sizeof(pair));
+    vst1q_u8(panel + i * step, veorq_u8(vreinterpretq_u8_u16(vdupq_n_u16(pair)), flip));
+  }
+}
+
 IntegerTile make_shift_tile() {
   IntegerTile tile = make_tile<ShiftTile>();
-  tile.interleaved = true;
-  tile.sign_flip = 0x80;
+  tile.interleave = interleave<0x80>;
+  tile.centred = true;
   tile.step_multiple = kShiftStepsAtOnce;
   // With this many steps the repeated panel takes half of a level-1 cache of 32 KiB.
   tile.most_steps = 256;
@@ -130,7 +158,7 @@ IntegerTile make_shift_tile() {
 
 IntegerTile make_adder_tile() {
   IntegerTile tile = make_tile<AdderTile>();
-  tile.interleaved = true;
+  tile.interleave = interleave<0>;
   tile.most_steps = kMostAdderSteps;
   return tile;
 }

@@ -48,8 +48,8 @@ IntegerPanel::IntegerPanel(const IntegerConvolution::Call& call, const IntegerTi
       whole_rows_(call.geometry.group == 1 && call.geometry.dilation_width == 1) {
   const int64_t most = static_cast<int64_t>(tile.most_steps * tile.depth);
   row_stride_ = static_cast<size_t>(std::min(packed_terms(tile, call.geometry.terms), most));
-  if (tile.interleaved) row_.resize(row_stride_);
-  panel_.resize(tile.pixels * row_stride_ * (tile.interleaved ? kRepeat : 1));
+  if (tile.interleave) row_.resize(row_stride_);
+  panel_.resize(tile.pixels * row_stride_ * (tile.interleave ? kRepeat : 1));
 }
 
 void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t count, int64_t begin,
@@ -63,9 +63,16 @@ void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t cou
   for (int64_t p = 0; p < count; ++p) {
     const Corner corner{image, out_row * g.stride_height - g.pad_top,
                         out_column * g.stride_width - g.pad_left};
-    if (tile_.interleaved) {
-      pack_row(block, corner, row_.data());
-      interleave(p, count, end - begin);
+    if (tile_.interleave) {
+      const uint8_t* row = find_row(block, corner);
+      if (!row) {
+        pack_row(block, corner, row_.data());
+        row = row_.data();
+      }
+      const size_t pair_bytes = kRepeat * tile_.depth;
+      tile_.interleave(row, static_cast<size_t>(end - begin) / tile_.depth,
+                       panel_.data() + static_cast<size_t>(p) * pair_bytes,
+                       static_cast<size_t>(count) * pair_bytes);
     } else {
       pack_row(block, corner, panel_.data() + static_cast<size_t>(p) * row_stride_);
     }
@@ -74,6 +81,16 @@ void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t cou
       ++out_row;
     }
   }
+}
+
+// The block where it lies in the image, or null where it does not lie there in one piece.
+const uint8_t* IntegerPanel::find_row(const Block& block, const Corner& corner) const {
+  const ConvGeometry& g = call_.geometry;
+  if (!whole_rows_ || g.kernel_height != 1 || block.end > g.terms || !is_inside(corner)) {
+    return nullptr;
+  }
+  const int64_t pixel = (corner.image * g.height + corner.top) * g.width + corner.left;
+  return call_.x + pixel * g.channels + block.begin;
 }
 
 void IntegerPanel::pack_row(const Block& block, const Corner& corner, uint8_t* row) const {
@@ -125,9 +142,12 @@ void IntegerPanel::pack_row(const Block& block, const Corner& corner, uint8_t* r
 
 // Whether the block is all of the sum's terms, and none of them lies in the padding.
 bool IntegerPanel::is_whole(const Block& block, const Corner& corner) const {
+  return whole_rows_ && block.begin == 0 && block.end >= call_.geometry.terms && is_inside(corner);
+}
+
+bool IntegerPanel::is_inside(const Corner& corner) const {
   const ConvGeometry& g = call_.geometry;
-  return whole_rows_ && block.begin == 0 && block.end >= g.terms && corner.top >= 0 &&
-         corner.left >= 0 && corner.left + g.kernel_width <= g.width &&
+  return corner.top >= 0 && corner.left >= 0 && corner.left + g.kernel_width <= g.width &&
          corner.top + (g.kernel_height - 1) * g.dilation_height < g.height;
 }
 
@@ -146,21 +166,6 @@ void IntegerPanel::pack_whole(const uint8_t* from, int64_t row_step, int64_t len
 // neither a product nor a distance adds anything.
 void IntegerPanel::finish_row(uint8_t* row, int64_t written, int64_t length) const {
   for (int64_t i = written; i < length; ++i) row[i] = 0;
-  if (tile_.sign_flip == 0) return;
-  for (int64_t i = 0; i < length; ++i) row[i] ^= tile_.sign_flip;
-}
-
-void IntegerPanel::interleave(int64_t pixel, int64_t count, int64_t length) {
-  constexpr uint64_t kFourTimes = 0x0001000100010001;
-  uint16_t pair;
-  uint64_t repeated[2];
-  static_assert(sizeof(repeated) == kRepeat * sizeof(pair), "two words hold all of the repeats");
-  uint8_t* to = panel_.data() + static_cast<size_t>(pixel) * sizeof(repeated);
-  for (int64_t i = 0; i < length; i += sizeof(pair), to += count * sizeof(repeated)) {
-    std::memcpy(&pair, row_.data() + i, sizeof(pair));
-    repeated[0] = repeated[1] = pair * kFourTimes;
-    std::memcpy(to, repeated, sizeof(repeated));
-  }
 }
 
 }  // namespace cpu

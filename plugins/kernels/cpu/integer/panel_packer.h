@@ -41,10 +41,11 @@ class IntegerPanel {
   };
 
   void pack_row(const Block& block, const Corner& corner, uint8_t* row) const;
+  const uint8_t* find_row(const Block& block, const Corner& corner) const;
   bool is_whole(const Block& block, const Corner& corner) const;
+  bool is_inside(const Corner& corner) const;  // none of the window's pixels is padding
   void pack_whole(const uint8_t* from, int64_t row_step, int64_t length, uint8_t* row) const;
   void finish_row(uint8_t* row, int64_t written, int64_t length) const;
-  void interleave(int64_t pixel, int64_t count, int64_t length);
 
   const IntegerConvolution::Call& call_;
   const IntegerTile& tile_;
