@@ -42,7 +42,7 @@ class IntegerTileConvolution {
   // First pixel of a tile. The pixels are spread evenly over the tiles, because a tile with few of
   // them is less efficient.
   int64_t tile_begin(int64_t tile) const {
-    return tile * (pixels_ / tiles_) + std::min(tile, pixels_ % tiles_);
+    return tile * tile_pixels_ + std::min(tile, larger_tiles_);
   }
   // The distance from one pixel's sums to the next pixel's.
   size_t sums_stride(const Slice& slice) const {
@@ -55,6 +55,7 @@ class IntegerTileConvolution {
   const RequantizeKernel requantize_;
   const uint8_t* panels_;
   const int64_t pixels_, tiles_, tile_channels_, row_terms_, weight_panels_;
+  const int64_t tile_pixels_, larger_tiles_;  // so many tiles have a pixel more
   const bool in_place_;  // whether a tile's pixels can be read where they are
   int64_t panels_per_task_, channel_tasks_, tiles_per_task_, pixel_tasks_;
 };
@@ -72,6 +73,8 @@ IntegerTileConvolution::IntegerTileConvolution(const IntegerConvolution::Call& c
       tile_channels_(static_cast<int64_t>(tile.channels)),
       row_terms_(packed_terms(tile, g_.terms)),
       weight_panels_(divide_up(g_.group_out_channels, tile_channels_)),
+      tile_pixels_(pixels_ / tiles_),
+      larger_tiles_(pixels_ % tiles_),
       in_place_(keeps_pixels(g_) && !tile.interleave && row_terms_ == g_.terms) {
   panels_per_task_ = divide_up(weight_panels_, divide_up(g_.group_out_channels, kTaskChannels));
   channel_tasks_ = divide_up(weight_panels_, panels_per_task_);

@@ -89,6 +89,7 @@ using InterleaveKernel = void (*)(const uint8_t* row, size_t pairs, uint8_t* pan
 
 // Times that a pair of bytes stands in an interleaved panel, filling a register of 16 bytes.
 constexpr size_t kRepeat = 8;
+constexpr size_t kPairBytes = 2;
 
 constexpr size_t kLargestTilePixels = 12;
 constexpr size_t kLargestTilePanels = 2;

@@ -16,7 +16,7 @@ namespace cpu {
 namespace {
 
 constexpr size_t kBytes = 16;
-constexpr size_t kDepth = 2;
+constexpr size_t kDepth = kPairBytes;
 static_assert(kRepeat * kDepth == kBytes, "a repeated pair fills a register");
 constexpr size_t kVectors = 2;  // of weights a step
 constexpr size_t kChannels = kVectors * kBytes / kDepth;

@@ -55,31 +55,48 @@ IntegerPanel::IntegerPanel(const IntegerConvolution::Call& call, const IntegerTi
 void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t count, int64_t begin,
                         int64_t end) {
   const ConvGeometry& g = call_.geometry;
-  const int64_t tap = begin / g.group_channels;
-  const Block block{
-      group, begin, end, tap / g.kernel_width, tap % g.kernel_width, begin % g.group_channels};
-  int64_t out_row = first / g.out_width;
-  int64_t out_column = first % g.out_width;
+  Block block{group, begin, end, 0, 0, 0};
+  if (begin != 0) {
+    const int64_t tap = begin / g.group_channels;
+    block.kernel_row = tap / g.kernel_width;
+    block.kernel_column = tap % g.kernel_width;
+    block.channel = begin % g.group_channels;
+  }
+  seek(first);
+  Output output = first_;
   for (int64_t p = 0; p < count; ++p) {
-    const Corner corner{image, out_row * g.stride_height - g.pad_top,
-                        out_column * g.stride_width - g.pad_left};
+    const Corner corner{image, output.row * g.stride_height - g.pad_top,
+                        output.column * g.stride_width - g.pad_left};
     if (tile_.interleave) {
       const uint8_t* row = find_row(block, corner);
       if (!row) {
         pack_row(block, corner, row_.data());
         row = row_.data();
       }
-      const size_t pair_bytes = kRepeat * tile_.depth;
-      tile_.interleave(row, static_cast<size_t>(end - begin) / tile_.depth,
-                       panel_.data() + static_cast<size_t>(p) * pair_bytes,
-                       static_cast<size_t>(count) * pair_bytes);
+      constexpr size_t kRepeated = kRepeat * kPairBytes;
+      tile_.interleave(row, static_cast<size_t>(end - begin) / kPairBytes,
+                       panel_.data() + static_cast<size_t>(p) * kRepeated,
+                       static_cast<size_t>(count) * kRepeated);
     } else {
       pack_row(block, corner, panel_.data() + static_cast<size_t>(p) * row_stride_);
     }
-    if (++out_column == g.out_width) {
-      out_column = 0;
-      ++out_row;
+    ++output.index;
+    if (++output.column == g.out_width) {
+      output.column = 0;
+      ++output.row;
     }
+  }
+  next_ = output;
+}
+
+// Most calls go on where the last one ended, or are for the same pixels; a division takes as long
+// as packing a pixel.
+void IntegerPanel::seek(int64_t first) {
+  if (first == next_.index) {
+    first_ = next_;
+  } else if (first != first_.index) {
+    const int64_t width = call_.geometry.out_width;
+    first_ = {first, first / width, first % width};
   }
 }
 

@@ -40,6 +40,12 @@ class IntegerPanel {
     int64_t image, top, left;
   };
 
+  // An output pixel.
+  struct Output {
+    int64_t index, row, column;
+  };
+
+  void seek(int64_t first);
   void pack_row(const Block& block, const Corner& corner, uint8_t* row) const;
   const uint8_t* find_row(const Block& block, const Corner& corner) const;
   bool is_whole(const Block& block, const Corner& corner) const;
@@ -51,6 +57,7 @@ class IntegerPanel {
   const IntegerTile& tile_;
   const bool whole_rows_;  // whether the taps of a kernel's row lie beside each other
   size_t row_stride_;
+  Output first_ = {0, 0, 0}, next_ = {0, 0, 0};  // of the last call, and behind it
   std::vector<uint8_t> row_;  // of a tile that is interleaved: the last packed pixel's
   std::vector<uint8_t> panel_;
 };
