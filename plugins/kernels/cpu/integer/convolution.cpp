@@ -2,6 +2,7 @@
 #include "integer/convolution.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "common/rounding.h"
 #include "integer/panel_packer.h"
@@ -172,12 +173,15 @@ void IntegerConvolution::run(const ConvGeometry& geometry, const IntegerConvTens
       {},
       {},
       tensors.bias,
-      {activation, 1.0f / quantization.y_scale, static_cast<float>(quantization.y_zero_point)}};
+      {activation, 1.0f / quantization.y_scale, static_cast<float>(quantization.y_zero_point),
+       std::isfinite(1.0f / quantization.y_scale)}};
   const double unit = is_shift(kind_) ? quantization.x_scale / kShiftUnits : -quantization.x_scale;
   call.multiplier.reserve(static_cast<size_t>(g.out_channels));
   call.start.reserve(static_cast<size_t>(g.out_channels));
   for (int64_t m = 0; m < g.out_channels; ++m) {
     call.multiplier.push_back(static_cast<float>(tensors.scale[m] * unit));
+    call.requantization.finite &=
+        std::isfinite(call.multiplier.back()) && std::isfinite(tensors.bias[m]);
     call.start.push_back((x_offset() - quantization.x_zero_point) * weight_sums_[m]);
   }
   if (layout == Layout::kNhwc) {

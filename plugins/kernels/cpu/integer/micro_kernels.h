@@ -51,6 +51,8 @@ struct Requantization {
   Activation activation;
   float y_reciprocal;  // 1 / y_scale
   float y_zero_point;
+  bool finite;  // whether this, all multipliers and all biases are: then no value is NaN, but
+                // Hardswish's may be
 };
 
 // y[r][i] = requantized (sums[r][i] + start[i]) * multiplier[i] + bias[i].
