@@ -155,8 +155,7 @@ void IntegerConvolution::pack_depthwise_bytes(const ConvGeometry& g, const uint8
 // What the kernels take from each code of x before they multiply.
 int32_t IntegerConvolution::x_offset() const {
   if (!is_shift(kind_)) return 0;
-  const bool centred =
-      depthwise_ ? depthwise_form() == DepthwiseWeights::kBytes : tile().centred;
+  const bool centred = depthwise_ ? depthwise_form() == DepthwiseWeights::kBytes : tile().centred;
   return centred ? 128 : 0;
 }
 
@@ -277,8 +276,8 @@ void IntegerConvolution::run_depthwise(const Call& call, ParallelRunner& runner)
       for (int64_t column = begin; column < end;) {
         const int64_t run = taps.run(column, end);
         sum({taps.of(column), pixel_step, depthwise_weights_.data(),
-             static_cast<size_t>(depthwise_row(g)), static_cast<size_t>(g.terms), channels, static_cast<size_t>(run),
-             sums.data() + (column - begin) * g.channels});
+             static_cast<size_t>(depthwise_row(g)), static_cast<size_t>(g.terms), channels,
+             static_cast<size_t>(run), sums.data() + (column - begin) * g.channels});
         column += run;
       }
       uint8_t* y = call.y + (static_cast<int64_t>(task) * g.out_width + begin) * g.channels;

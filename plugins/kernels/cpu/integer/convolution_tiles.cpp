@@ -37,7 +37,7 @@ class IntegerTileConvolution {
   void run_pixels(const Slice& slice, const Pixels& pixels, IntegerPanel& panel,
                   int32_t* sums) const;
   void run_block(const Slice& slice, const Pixels& pixels, const uint8_t* x, size_t x_stride,
-                 int64_t begin, int64_t length, int32_t* sums) const;
+                 int64_t begin, int64_t steps, int32_t* sums) const;
   void store(const Slice& slice, const Pixels& pixels, const int32_t* sums) const;
   // First pixel of a tile. The pixels are spread evenly over the tiles, because a tile with few of
   // them is less efficient.
@@ -55,8 +55,9 @@ class IntegerTileConvolution {
   const RequantizeKernel requantize_;
   const uint8_t* panels_;
   const int64_t pixels_, tiles_, tile_channels_, row_terms_, weight_panels_;
+  const int64_t row_steps_;
   const int64_t tile_pixels_, larger_tiles_;  // so many tiles have a pixel more
-  const bool in_place_;  // whether a tile's pixels can be read where they are
+  const bool in_place_;                       // whether a tile's pixels can be read where they are
   int64_t panels_per_task_, channel_tasks_, tiles_per_task_, pixel_tasks_;
 };
 
@@ -73,6 +74,7 @@ IntegerTileConvolution::IntegerTileConvolution(const IntegerConvolution::Call& c
       tile_channels_(static_cast<int64_t>(tile.channels)),
       row_terms_(packed_terms(tile, g_.terms)),
       weight_panels_(divide_up(g_.group_out_channels, tile_channels_)),
+      row_steps_(row_terms_ / static_cast<int64_t>(tile.depth)),
       tile_pixels_(pixels_ / tiles_),
       larger_tiles_(pixels_ % tiles_),
       in_place_(keeps_pixels(g_) && !tile.interleave && row_terms_ == g_.terms) {
@@ -104,25 +106,27 @@ void IntegerTileConvolution::run_task(size_t task) const {
 
 void IntegerTileConvolution::run_pixels(const Slice& slice, const Pixels& pixels,
                                         IntegerPanel& panel, int32_t* sums) const {
-  const int64_t block = static_cast<int64_t>(tile_.most_steps * tile_.depth);
-  for (int64_t begin = 0; begin < row_terms_; begin += block) {
-    const int64_t length = std::min(block, row_terms_ - begin);
+  const int64_t depth = static_cast<int64_t>(tile_.depth);
+  const int64_t most = static_cast<int64_t>(tile_.most_steps);
+  for (int64_t step = 0; step < row_steps_; step += most) {
+    const int64_t steps = std::min(most, row_steps_ - step);
+    const int64_t begin = step * depth;
     if (in_place_) {
       const uint8_t* x = call_.x + (slice.image * pixels_ + pixels.first) * g_.channels +
                          slice.group * g_.group_channels;
-      run_block(slice, pixels, x + begin, static_cast<size_t>(g_.channels), begin, length, sums);
+      run_block(slice, pixels, x + begin, static_cast<size_t>(g_.channels), begin, steps, sums);
     } else {
-      panel.pack(slice.image, slice.group, pixels.first, pixels.count, begin, begin + length);
-      run_block(slice, pixels, panel.data(), panel.row_stride(), begin, length, sums);
+      panel.pack(slice.image, slice.group, pixels.first, pixels.count, begin,
+                 begin + steps * depth);
+      run_block(slice, pixels, panel.data(), panel.row_stride(), begin, steps, sums);
     }
   }
   store(slice, pixels, sums);
 }
 
 void IntegerTileConvolution::run_block(const Slice& slice, const Pixels& pixels, const uint8_t* x,
-                                       size_t x_stride, int64_t begin, int64_t length,
+                                       size_t x_stride, int64_t begin, int64_t steps,
                                        int32_t* sums) const {
-  const size_t steps = static_cast<size_t>(length) / tile_.depth;
   const size_t count = static_cast<size_t>(pixels.count);
   const int64_t panel_bytes = row_terms_ * tile_channels_;
   const int64_t most = static_cast<int64_t>(tile_.panels);
@@ -130,9 +134,9 @@ void IntegerTileConvolution::run_block(const Slice& slice, const Pixels& pixels,
     const int64_t panels = std::min(most, slice.end - i);
     const uint8_t* w =
         panels_ + (slice.group * weight_panels_ + i) * panel_bytes + begin * tile_channels_;
-    tile_.run[panels - 1][count - 1]({x, x_stride, w, static_cast<size_t>(panel_bytes), steps,
-                                      sums + (i - slice.begin) * tile_channels_, sums_stride(slice),
-                                      begin != 0});
+    tile_.run[panels - 1][count - 1](
+        {x, x_stride, w, static_cast<size_t>(panel_bytes), static_cast<size_t>(steps),
+         sums + (i - slice.begin) * tile_channels_, sums_stride(slice), begin != 0});
   }
 }
 

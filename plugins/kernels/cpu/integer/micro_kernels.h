@@ -97,14 +97,14 @@ constexpr size_t kLargestTilePixels = 12;
 constexpr size_t kLargestTilePanels = 2;
 
 struct IntegerTile {
-  size_t pixels;         // at most, of a call
-  size_t panels;         // at most, of a call
-  size_t channels;       // of a panel,
-  size_t registers;      // dealt in turns to so many parts of a packed step
-  size_t depth;          // consecutive terms of a channel in a packed step
-  bool centred;          // whether it sums up x - 128, signed
-  size_t step_multiple;  // steps of a call: a multiple of this,
-  size_t most_steps;     // and no more than this
+  size_t pixels;                // at most, of a call
+  size_t panels;                // at most, of a call
+  size_t channels;              // of a panel,
+  size_t registers;             // dealt in turns to so many parts of a packed step
+  size_t depth;                 // consecutive terms of a channel in a packed step
+  bool centred;                 // whether it sums up x - 128, signed
+  size_t step_multiple;         // steps of a call: a multiple of this,
+  size_t most_steps;            // and no more than this
   InterleaveKernel interleave;  // null where x lies in rows; else depth is 2
   // [n - 1][p - 1] computes n panels of p pixels.
   IntegerTileKernel run[kLargestTilePanels][kLargestTilePixels];

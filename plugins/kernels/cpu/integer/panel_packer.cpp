@@ -55,6 +55,11 @@ IntegerPanel::IntegerPanel(const IntegerConvolution::Call& call, const IntegerTi
 void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t count, int64_t begin,
                         int64_t end) {
   const ConvGeometry& g = call_.geometry;
+  if (tile_.interleave && keeps_pixels(g) && g.group == 1 && end <= g.terms) {
+    const uint8_t* pixel = call_.x + (image * g.height * g.width + first) * g.channels + begin;
+    for (int64_t p = 0; p < count; ++p) interleave(pixel + p * g.channels, p, count, end - begin);
+    return;
+  }
   Block block{group, begin, end, 0, 0, 0};
   if (begin != 0) {
     const int64_t tap = begin / g.group_channels;
@@ -73,10 +78,7 @@ void IntegerPanel::pack(int64_t image, int64_t group, int64_t first, int64_t cou
         pack_row(block, corner, row_.data());
         row = row_.data();
       }
-      constexpr size_t kRepeated = kRepeat * kPairBytes;
-      tile_.interleave(row, static_cast<size_t>(end - begin) / kPairBytes,
-                       panel_.data() + static_cast<size_t>(p) * kRepeated,
-                       static_cast<size_t>(count) * kRepeated);
+      interleave(row, p, count, end - begin);
     } else {
       pack_row(block, corner, panel_.data() + static_cast<size_t>(p) * row_stride_);
     }
@@ -98,6 +100,14 @@ void IntegerPanel::seek(int64_t first) {
     const int64_t width = call_.geometry.out_width;
     first_ = {first, first / width, first % width};
   }
+}
+
+// Puts pixel p of `count` into the panel, from a row of `length` bytes.
+void IntegerPanel::interleave(const uint8_t* row, int64_t p, int64_t count, int64_t length) {
+  constexpr size_t kRepeated = kRepeat * kPairBytes;
+  tile_.interleave(row, static_cast<size_t>(length) / kPairBytes,
+                   panel_.data() + static_cast<size_t>(p) * kRepeated,
+                   static_cast<size_t>(count) * kRepeated);
 }
 
 // The block where it lies in the image, or null where it does not lie there in one piece.

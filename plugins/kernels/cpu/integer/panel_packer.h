@@ -47,6 +47,7 @@ class IntegerPanel {
 
   void seek(int64_t first);
   void pack_row(const Block& block, const Corner& corner, uint8_t* row) const;
+  void interleave(const uint8_t* row, int64_t p, int64_t count, int64_t length);
   const uint8_t* find_row(const Block& block, const Corner& corner) const;
   bool is_whole(const Block& block, const Corner& corner) const;
   bool is_inside(const Corner& corner) const;  // none of the window's pixels is padding
