@@ -55,6 +55,7 @@ LONG_FILES = (
     "runtime/test_infer.py",
     "device_scripts/test_bundle.py",
     "plugins/test_aarch64.py",
+    "device_scripts/test_a57_models.py",
     "export/test_own_model_page.py",
     "export/validation/test_tensorrt.py",
     "export/training/test_train.py",
