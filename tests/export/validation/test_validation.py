@@ -416,7 +416,10 @@ def test_the_command_names_the_damaged_layer(
         ([MODEL, "--model-file", "{tmp}/newer.onnx"], "version 2 of the operator contract"),
         (["ghostnet", "--model-file", "{file}"], "of the model ghostshiftaddnet, not of ghostnet"),
         ([MODEL, "--model-file", "{tmp}/other.onnx"], "SHA-256 0123456789ab"),
-        ([MODEL, "--model-file", "{file}", "--images", "{tmp}/missing"], "no such file"),
+        (
+            [MODEL, "--model-file", "{file}", "--images", "{tmp}/missing"],
+            "cannot read the image: No such file",
+        ),
         ([MODEL, "--model-file", "{file}", "--images", "{tmp}/text.onnx"], "not an image"),
         ([MODEL, "--model-file", "{file}", "--count", "0"], "positive"),
         ([MODEL, "--model-file", "{file}", "--checkpoint", "{tmp}/text.onnx"], "text.onnx"),
