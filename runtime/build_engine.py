@@ -23,7 +23,7 @@ from runtime.console import build_calibration, commandline  # noqa: E402 - after
 from runtime.console.waiting import wait_for  # noqa: E402
 from runtime.core import files  # noqa: E402 - after the path above
 from runtime.core.errors import ModelError, reason  # noqa: E402
-from runtime.core.metadata import PREFIX, Metadata, parse  # noqa: E402
+from runtime.core.metadata import PREFIX, Metadata, parse_any  # noqa: E402
 from runtime.core.onnx_header import read_metadata  # noqa: E402
 from runtime.core.places import ROOT  # noqa: E402
 from runtime.engines.tensorrt import engine_file  # noqa: E402 - after the path above
@@ -108,7 +108,7 @@ def _parser() -> commandline.Parser:
 
 def _read_model(path: str) -> Model:
     properties = read_metadata(path)
-    metadata = parse(properties)
+    metadata = parse_any(properties)
     try:
         with files.open_regular(path) as file:
             return Model(path, file.read(), properties, metadata)
@@ -237,7 +237,7 @@ def _build_logged(
 
     def job() -> "Built":
         with gpu.current():
-            built = builder.build(model.content, model.metadata.input_size, settings)
+            built = builder.build(model.content, settings)
             lines = ["", "what TensorRT chose:"] + describe(built.engine) + [""]
             file.write("\n".join(lines).encode("utf-8", "backslashreplace"))
             return built

@@ -32,7 +32,6 @@ class TensorRtBackend(Backend):
     def __init__(
         self, metadata: Metadata, library: str | None = None, precision: str = "fp32"
     ) -> None:
-        self._input_size = metadata.input_size
         self._precision = precision
         self._timing_cache = b""
         self._built: list[str] = []
@@ -48,7 +47,7 @@ class TensorRtBackend(Backend):
     def load(self, content: bytes) -> Runner:
         engine = Engine(self._gpu, self._build(content))
         self._engines.append(engine)
-        check_names([engine.input], engine.outputs)
+        check_names(engine.inputs, engine.outputs)
         return lambda images: engine.run(np.ascontiguousarray(images, dtype=np.float32))
 
     def close(self) -> None:
@@ -79,7 +78,7 @@ class TensorRtBackend(Backend):
         with self._gpu.current():
             builder = EngineBuilder(self._gpu)
             try:
-                built = builder.build(content, self._input_size, settings)
+                built = builder.build(content, settings)
             finally:
                 builder.release()
         # The second engine has the layers of the first, so it need not time them again.

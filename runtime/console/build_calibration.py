@@ -98,6 +98,8 @@ def _from_cache(path: str) -> "Source":
 
 
 def _from_images(path: str, metadata: Metadata, method: str, samples: int, cache: str) -> "Source":
+    if not metadata.takes_images:
+        raise ModelError("the model takes no images, which int8 is calibrated with: use fp16")
     # Imported here, as a board that builds in fp16 needs no Pillow.
     from runtime.core.image_sets import image_set
     from runtime.engines.tensorrt import calibration_images

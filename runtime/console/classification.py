@@ -4,7 +4,7 @@ import time
 from typing import Any, Dict, List, NamedTuple
 
 from runtime.core.images import Picture
-from runtime.core.session import Prediction, Session, top
+from runtime.core.session import Prediction, Session
 
 
 class Classification(NamedTuple):
@@ -23,9 +23,9 @@ def classify(session: Session, image: Picture, top_k: int, start: float) -> Clas
     """
     prepared = session.prepare([image])
     ready = time.perf_counter()
-    logits = session.run(prepared)
+    scores = session.run(prepared)
     end = time.perf_counter()
-    predictions = top(logits[0], session.metadata.labels, top_k)
+    predictions = session.best(scores[0], top_k)
     return Classification(predictions, 1e3 * (ready - start), 1e3 * (end - ready))
 
 

@@ -2,17 +2,30 @@
 
 import json
 import math
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from runtime.core.errors import ModelError
 
 CONTRACT_VERSION = 1
 PREFIX = "shiftadd."
 CHANNELS = (1, 3)
+LOGITS, PROBABILITIES, LOGIT, PROBABILITY = "logits", "probabilities", "logit", "probability"
+VALUES = (LOGITS, PROBABILITIES, LOGIT, PROBABILITY)
+"""What an output that holds classes may hold: one value a class, before or behind a softmax, or one
+value for two classes, before or behind a sigmoid, which speaks for the second of them."""
 TARGETS = ("jetson-nano", "portable", "standard")
 # An image of this many rows and columns is 200 MB of input; a damaged file may ask for more than
 # the memory holds.
 _LARGEST_RESIZE = 4096
+NO_IMAGE = (0, 0, 0)
+_NULL = "null"
+
+
+class Classes(NamedTuple):
+    """Which output holds classes, and what it holds of them: one of `VALUES`."""
+
+    output: str
+    values: str
 
 
 class Metadata(NamedTuple):
@@ -21,6 +34,9 @@ class Metadata(NamedTuple):
     `input_size` is (C, H, W) in pixels, C being 3 (RGB) or 1 (grey), `resize` the length in pixels
     that an image's shorter side is brought to before the centre crop, `mean` and `std` stand for
     the channels scaled to [0, 1].
+
+    `classes` is None, and `labels` empty, for a model whose outputs hold no classes. Files that
+    lack the entry were written when all had logits.
     """
 
     contract_version: int
@@ -33,10 +49,39 @@ class Metadata(NamedTuple):
     labels: Tuple[str, ...]
     checkpoint_sha256: str
     operators: Tuple[str, ...]
+    classes: Optional[Classes] = Classes("logits", LOGITS)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the model's one input is an image; of another model `input_size` is (0, 0, 0)."""
+        return self.input_size != NO_IMAGE
+
+
+_IMAGE_ENTRIES = ("input_size", "resize", "mean", "std")
+_OPTIONAL = ("classes",)
 
 
 def parse(properties: Dict[str, str]) -> Metadata:
+    """Checks and converts the metadata of a model that names the class of an image.
+
+    Raises ModelError as `parse_any` does, and for a model that is no such one.
+    """
+    metadata = parse_any(properties)
+    if not metadata.takes_images or metadata.classes is None:
+        raise ModelError(
+            "the model {}, and this needs one that names the class of an image; "
+            "runtime/infer.py MODEL INPUT.npz runs any".format(
+                "has no output with classes" if metadata.takes_images else "takes no images"
+            )
+        )
+    return metadata
+
+
+def parse_any(properties: Dict[str, str]) -> Metadata:
     """Checks and converts a model's metadata.
+
+    A file whose entry `input_size` is null takes other inputs than one image, and needs none of the
+    entries on images; one whose entry `classes` is null needs no labels.
 
     Raises ModelError, in one line, for a newer contract (with both versions), for entries that are
     missing (all of them named) and for one that does not fit (with its value).
@@ -46,7 +91,7 @@ def parse(properties: Dict[str, str]) -> Metadata:
     }
     # The version goes first: a newer contract may name or write its entries differently.
     version = _entry(entries, "contract_version", _version) if "contract_version" in entries else 0
-    missing = [PREFIX + name for name in Metadata._fields if name not in entries]
+    missing = [PREFIX + name for name in _required(entries) if name not in entries]
     if missing:
         raise ModelError(
             "the metadata {} {} missing: export the model with `make export MODEL=...`, "
@@ -56,19 +101,61 @@ def parse(properties: Dict[str, str]) -> Metadata:
         contract_version=version,
         model=entries["model"],
         target=_entry(entries, "target", _target),
-        input_size=_entry(entries, "input_size", _input_size),
-        resize=_entry(entries, "resize", _resize),
-        mean=_entry(entries, "mean", _numbers),
-        std=_entry(entries, "std", _positive_numbers),
-        labels=_entry(entries, "labels", _strings),
         checkpoint_sha256=entries["checkpoint_sha256"],
         operators=_entry(entries, "operators", _strings),
+        **_image_entries(entries),
+        **_class_entries(entries),
     )
-    _check_together(metadata)
+    if metadata.takes_images:
+        _check_image(metadata)
+    _check_classes(metadata)
     return metadata
 
 
-def _check_together(metadata: Metadata) -> None:
+def _required(entries: Dict[str, str]) -> List[str]:
+    """The names of the entries that a file with `entries` must have."""
+    absent = set(_OPTIONAL)
+    if entries.get("input_size") == _NULL:
+        absent.update(name for name in _IMAGE_ENTRIES if name != "input_size")
+    if entries.get("classes") == _NULL:
+        absent.add("labels")
+    return [name for name in Metadata._fields if name not in absent]
+
+
+def _image_entries(entries: Dict[str, str]) -> Dict[str, Any]:
+    if entries["input_size"] == _NULL:
+        return {"input_size": NO_IMAGE, "resize": 0, "mean": (), "std": ()}
+    return {
+        "input_size": _entry(entries, "input_size", _input_size),
+        "resize": _entry(entries, "resize", _resize),
+        "mean": _entry(entries, "mean", _numbers),
+        "std": _entry(entries, "std", _positive_numbers),
+    }
+
+
+def _class_entries(entries: Dict[str, str]) -> Dict[str, Any]:
+    if entries.get("classes") == _NULL:
+        return {"classes": None, "labels": ()}
+    found = {"labels": _entry(entries, "labels", _strings)}
+    if "classes" in entries:
+        found["classes"] = _entry(entries, "classes", _classes)
+    return found
+
+
+def _check_classes(metadata: Metadata) -> None:
+    if metadata.classes is None:
+        return
+    if not metadata.labels:
+        raise ModelError("the metadata shiftadd.labels is empty")
+    if metadata.classes.values in (LOGIT, PROBABILITY) and len(metadata.labels) != 2:
+        raise ModelError(
+            "the metadata shiftadd.labels has {} names where one {} tells two classes apart".format(
+                len(metadata.labels), metadata.classes.values
+            )
+        )
+
+
+def _check_image(metadata: Metadata) -> None:
     channels, height, width = metadata.input_size
     for name, values in (("mean", metadata.mean), ("std", metadata.std)):
         if len(values) != channels:
@@ -81,8 +168,6 @@ def _check_together(metadata: Metadata) -> None:
             "the metadata shiftadd.resize is {}, less than the {}x{} crop of "
             "shiftadd.input_size".format(metadata.resize, height, width)
         )
-    if not metadata.labels:
-        raise ModelError("the metadata shiftadd.labels is empty")
 
 
 def _entry(entries: Dict[str, str], name: str, convert: Callable[[str], Any]) -> Any:
@@ -151,6 +236,15 @@ def _positive_numbers(text: str) -> Tuple[float, ...]:
     if min(value) <= 0:
         raise ValueError("three positive numbers are expected, or one for grey images")
     return value
+
+
+def _classes(text: str) -> Classes:
+    value = json.loads(text)
+    if not isinstance(value, dict) or set(value) != set(Classes._fields):
+        raise ValueError('{"output": NAME, "values": KIND} or null is expected')
+    if not isinstance(value["output"], str) or value["values"] not in VALUES:
+        raise ValueError("values of one of {} are expected".format(", ".join(VALUES)))
+    return Classes(**value)
 
 
 def _is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from runtime.core.errors import DataError, ModelError
 from runtime.core.metadata import parse
 from runtime.core.onnx_header import read_metadata
 from runtime.core.session import Session
+from runtime.core.tensors import Tensor
 from tests.fuzz import __main__ as command
 from tests.fuzz import campaign, corpus, models, native, readers
 from tests.fuzz.seeds import SEEDS, image
@@ -97,7 +99,7 @@ def test_an_input_beyond_memory_is_refused(size: str) -> None:
 class Unreached(Session):
     """A session whose engine is not asked."""
 
-    def _execute(self, images: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def _execute(self, inputs: object) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         raise AssertionError("an input that there was no memory for")
 
 
@@ -105,9 +107,10 @@ def test_no_memory_for_the_first_input(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
-    session = Unreached(parse(metadata()))
+    image = Tensor("input", ("N", 3, 20, 24), np.dtype(np.float32))
+    session = Unreached(parse(metadata()), [image], [image._replace(name="logits")])
     monkeypatch.setattr(np, "zeros", no_memory)
-    with pytest.raises(ModelError, match="not enough memory for an input of 20x24 pixels"):
+    with pytest.raises(ModelError, match=r"not enough memory .* input float32 \[N, 3, 20, 24\]"):
         session.warm_up()
 
 

@@ -4,17 +4,18 @@ import contextlib
 import io
 import os
 import sys
-from typing import Any, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
 from runtime.core import library as operator_library
-from runtime.core.arrays import FloatArray
+from runtime.core.arrays import AnyArray
 from runtime.core.errors import ModelError, one_line
 from runtime.core.imports import why
-from runtime.core.metadata import Metadata, parse
+from runtime.core.metadata import Metadata, parse_any
 from runtime.core.onnx_header import read_metadata
-from runtime.core.session import INPUT, OUTPUT, Session
+from runtime.core.session import Session
+from runtime.core.tensors import Tensor
 from runtime.core.threads import check_threads
 from runtime.engines.onnxruntime.errors import explain
 from runtime.engines.onnxruntime.native_stderr import NativeStderr
@@ -28,23 +29,51 @@ except ImportError as missing:
 
 # ONNX Runtime also logs what it raises; the exception's text is the one line that is shown.
 _FATAL_ONLY = 4
+_TYPES = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    "tensor(int8)": "int8", "tensor(int16)": "int16", "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8", "tensor(uint16)": "uint16", "tensor(uint32)": "uint32",
+    "tensor(uint64)": "uint64",
+}  # fmt: skip
 
 
 class OnnxRuntimeSession(Session):
     """A model run by ONNX Runtime; `run` may be called from several threads at a time."""
 
     def __init__(self, metadata: Metadata, session: Any) -> None:
-        super().__init__(metadata)
+        super().__init__(metadata, _tensors(session.get_inputs()), _tensors(session.get_outputs()))
         self._session = session
         self._options = onnxruntime.RunOptions()
         self._options.log_severity_level = _FATAL_ONLY
 
-    def _execute(self, images: FloatArray) -> FloatArray:
+    def _execute(self, inputs: Dict[str, AnyArray]) -> Dict[str, AnyArray]:
+        names = [tensor.name for tensor in self.outputs]
         try:
-            outputs = self._session.run([OUTPUT], {INPUT: images}, self._options)
+            values = self._session.run(names, inputs, self._options)
         except Exception as error:
             raise ModelError(explain(error)) from error
-        return np.asarray(outputs[0])
+        return {name: np.asarray(value) for name, value in zip(names, values)}
+
+
+def _tensors(arguments: Sequence[Any]) -> List[Tensor]:
+    """ONNX Runtime's inputs or outputs. Raises ModelError for what is no tensor of numbers."""
+    tensors = []
+    for argument in arguments:
+        dtype = _TYPES.get(argument.type)
+        if dtype is None:
+            raise ModelError(
+                "{!r} is a {}, and this runtime takes tensors of numbers".format(
+                    argument.name, argument.type
+                )
+            )
+        shape = tuple(
+            extent if isinstance(extent, int) else extent or "?{}".format(axis)
+            for axis, extent in enumerate(argument.shape)
+        )
+        tensors.append(Tensor(argument.name, shape, np.dtype(dtype)))
+    return tensors
 
 
 def load(
@@ -59,7 +88,7 @@ def load(
     Raises ModelError for everything that keeps the model from running.
     """
     try:
-        metadata = parse(read_metadata(path))
+        metadata = parse_any(read_metadata(path))
         options = _options(metadata, library, threads)
         if metadata.operators and _library_prints():
             return _start_without_prints(path, metadata, options)
@@ -143,12 +172,4 @@ def _create(path: str, options: Any) -> Any:
     except Exception as error:
         raise ModelError(explain(error)) from error
     session.disable_fallback()
-    inputs = [item.name for item in session.get_inputs()]
-    outputs = [item.name for item in session.get_outputs()]
-    if inputs != [INPUT] or OUTPUT not in outputs:
-        raise ModelError(
-            "inputs {} and outputs {} where input {!r} and output {!r} are expected".format(
-                inputs, outputs, INPUT, OUTPUT
-            )
-        )
     return session

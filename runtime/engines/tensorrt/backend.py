@@ -1,13 +1,13 @@
 """TensorRT (8.2 or newer) behind the session interface, on the GPU."""
 
 import weakref
-from typing import Optional
+from typing import Dict, Optional
 
-from runtime.core.arrays import FloatArray
+from runtime.core.arrays import AnyArray
 from runtime.core.errors import ModelError, reason
 from runtime.core.files import open_regular, sha256
-from runtime.core.metadata import Metadata, parse
-from runtime.core.session import INPUT, OUTPUT, Session
+from runtime.core.metadata import Metadata, parse_any
+from runtime.core.session import Session
 from runtime.engines.tensorrt import engine_file
 from runtime.engines.tensorrt.api import LOGGER, VERSION, load_plugins, trt
 from runtime.engines.tensorrt.engine import Engine
@@ -23,15 +23,15 @@ class TensorRtSession(Session):
     """
 
     def __init__(self, metadata: Metadata, gpu: Gpu, engine: Engine) -> None:
-        super().__init__(metadata)
+        super().__init__(metadata, engine.input_tensors, engine.output_tensors)
         self._engine = engine
         self._release = weakref.finalize(self, _release, gpu, engine)
 
     def close(self) -> None:
         self._release()
 
-    def _execute(self, images: FloatArray) -> FloatArray:
-        return self._engine.run(images)[OUTPUT]
+    def _execute(self, inputs: Dict[str, AnyArray]) -> Dict[str, AnyArray]:
+        return dict(self._engine.run_all(inputs))
 
 
 def load(path: str, library: Optional[str] = None) -> TensorRtSession:
@@ -45,7 +45,7 @@ def load(path: str, library: Optional[str] = None) -> TensorRtSession:
     try:
         content = _content(path)
         sidecar = engine_file.read(path)
-        metadata = parse(sidecar.metadata)
+        metadata = parse_any(sidecar.metadata)
         engine_file.check_content(path, content, sidecar)
         gpu = Gpu()
         try:
@@ -82,9 +82,12 @@ def _start(
         engine = Engine(gpu, content)
     except ModelError as error:
         raise _with_library(error, path, sidecar, plugins) from error
-    session = TensorRtSession(metadata, gpu, engine)
     try:
-        _check_names(engine)
+        session = TensorRtSession(metadata, gpu, engine)
+    except BaseException:
+        engine.release()
+        raise
+    try:
         session.warm_up()
     except BaseException:
         session.close()
@@ -104,15 +107,6 @@ def _with_library(
             error, plugins, engine_file.rebuild(path, sidecar)
         )
     )
-
-
-def _check_names(engine: Engine) -> None:
-    if engine.input != INPUT or OUTPUT not in engine.outputs:
-        raise ModelError(
-            "input {!r} and outputs {} where input {!r} and output {!r} are expected".format(
-                engine.input, engine.outputs, INPUT, OUTPUT
-            )
-        )
 
 
 def _release(gpu: Gpu, engine: Engine) -> None:

@@ -1,10 +1,9 @@
 """From an ONNX model to a TensorRT engine, by the builder of TensorRT 8.2 or newer."""
 
 import json
-from typing import Any, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from runtime.core.errors import ModelError
-from runtime.core.session import INPUT
 from runtime.engines.tensorrt.api import LOGGER, VERSION, VERSION_10, failure, trt
 from runtime.engines.tensorrt.calibrator import Source, calibrator
 from runtime.engines.tensorrt.gpu import Gpu
@@ -66,8 +65,8 @@ class EngineBuilder:
                 )
             )
 
-    def build(self, model: bytes, input_size: Sequence[int], settings: Settings) -> Built:
-        """The engine of the ONNX `model`, whose input is float32 [N, *input_size].
+    def build(self, model: bytes, settings: Settings) -> Built:
+        """The engine of the ONNX `model`, whose inputs are float32 [N, ...].
 
         The plugins that it needs have to be loaded. Raises ModelError with TensorRT's reasons.
         """
@@ -80,16 +79,16 @@ class EngineBuilder:
         config = self._builder.create_builder_config()
         _set_workspace(config, settings.workspace)
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        profile = self._profile(input_size, 1, settings.max_batch)
-        if config.add_optimization_profile(profile) < 0:
-            raise failure("TensorRT refuses images of shape {}".format(list(input_size)))
+        shapes = _input_shapes(network)
+        if config.add_optimization_profile(self._profile(shapes, 1, settings.max_batch)) < 0:
+            raise failure("TensorRT refuses inputs of the shapes {}".format(shapes))
         self._set_precision(config, settings.precision)
         used = _set_timing_cache(config, settings.timing_cache)
         source = settings.calibration
         plan = (
             self._builder.build_serialized_network(network, config)
             if source is None
-            else self._build_calibrated(network, config, input_size, source)
+            else self._build_calibrated(network, config, shapes, source)
         )
         if plan is None:
             raise failure("TensorRT cannot build the engine")
@@ -99,7 +98,7 @@ class EngineBuilder:
         self,
         network: "trt.INetworkDefinition",
         config: "trt.IBuilderConfig",
-        input_size: Sequence[int],
+        shapes: Dict[str, List[int]],
         source: Source,
     ) -> Optional["trt.IHostMemory"]:
         """What TensorRT builds with scales from `source`. Raises the errors of the calibration."""
@@ -108,7 +107,7 @@ class EngineBuilder:
         # then.
         answering = calibrator(source)
         config.int8_calibrator = answering
-        profile = self._profile(input_size, source.batch_size, source.batch_size)
+        profile = self._profile(shapes, source.batch_size, source.batch_size)
         if not config.set_calibration_profile(profile):
             raise failure("TensorRT refuses the calibration profile")
         try:
@@ -120,12 +119,14 @@ class EngineBuilder:
         return plan
 
     def _profile(
-        self, input_size: Sequence[int], least: int, most: int
+        self, shapes: Dict[str, List[int]], least: int, most: int
     ) -> "trt.IOptimizationProfile":
-        """A profile for batches of `least` to `most` images that is optimised for `least`."""
+        """A profile for batches of `least` to `most` that is optimised for `least`; `shapes` are
+        the inputs' without the batch."""
         profile = self._builder.create_optimization_profile()
-        few, many = (trt.Dims([count] + list(input_size)) for count in (least, most))
-        profile.set_shape(INPUT, few, few, many)
+        for name, shape in shapes.items():
+            few, many = (trt.Dims([count] + shape) for count in (least, most))
+            profile.set_shape(name, few, few, many)
         return profile
 
     def _set_precision(self, config: "trt.IBuilderConfig", precision: str) -> None:
@@ -141,10 +142,26 @@ class EngineBuilder:
             config.set_flag(_flag("INT8"))
 
 
+def _input_shapes(network: "trt.INetworkDefinition") -> Dict[str, List[int]]:
+    """The inputs' shapes by name, without the batch. Raises ModelError for a free extent."""
+    shapes = {}
+    for i in range(network.num_inputs):
+        tensor = network.get_input(i)
+        shape = [int(tensor.shape[axis]) for axis in range(len(tensor.shape))]
+        if not shape or min(shape[1:], default=1) < 1:
+            raise ModelError(
+                "the input {} has the shape {}: only the first extent may be free".format(
+                    tensor.name, shape
+                )
+            )
+        shapes[str(tensor.name)] = shape[1:]
+    return shapes
+
+
 def _tensor_names(network: "trt.INetworkDefinition") -> Set[str]:
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     computed = {layer.get_output(i).name for layer in layers for i in range(layer.num_outputs)}
-    return computed | {INPUT}
+    return computed | set(_input_shapes(network))
 
 
 def describe(engine: bytes) -> List[str]:

@@ -1,21 +1,24 @@
 """An engine in memory: deserialised, with its buffers, run on batches of any size."""
 
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
 from runtime.core.arrays import FloatArray
 from runtime.core.errors import ModelError
+from runtime.core.tensors import Tensor
 from runtime.engines.tensorrt.api import LOGGER, failure, trt
 from runtime.engines.tensorrt.bindings import Bindings, Shape, bindings
 from runtime.engines.tensorrt.gpu import Buffer, Gpu, explained, new_stream
 
+_BATCH = "N"
+
 
 class Engine:
-    """An engine with one input, float32 [N, ...] with N up to `max_batch`, and float32 outputs.
+    """An engine with float32 inputs and outputs, [N, ...] with N up to `max_batch` in all of them.
 
-    `input` and `outputs` are the tensors' names. Several threads may call `run`; the executions
+    `inputs` and `outputs` are the tensors' names. Several threads may call `run`; the executions
     take place one after another.
 
     Raises ModelError when TensorRT refuses the engine, or when its tensors are others.
@@ -40,12 +43,26 @@ class Engine:
             self.release()
             raise
 
-    def run(self, images: FloatArray) -> Dict[str, FloatArray]:
-        """Every output by name, float32 [N, ...], of a contiguous float32 [N, ...].
+    @property
+    def input_tensors(self) -> List[Tensor]:
+        """The inputs as a session shows them, with a free extent for the batch."""
+        return [self._tensor(name) for name in self.inputs]
 
-        More than `max_batch` images are run in pieces. Raises ModelError when a run fails.
+    @property
+    def output_tensors(self) -> List[Tensor]:
+        """The outputs, in the same way."""
+        return [self._tensor(name) for name in self.outputs]
+
+    def run(self, images: FloatArray) -> Dict[str, FloatArray]:
+        """`run_all` of an engine with one input."""
+        return self.run_all({self.inputs[0]: images})
+
+    def run_all(self, inputs: Mapping[str, FloatArray]) -> Dict[str, FloatArray]:
+        """Every output by name, float32 [N, ...], of a contiguous float32 [N, ...] for every input.
+
+        A batch of more than `max_batch` is run in pieces. Raises ModelError when a run fails.
         """
-        count = images.shape[0]
+        count = next(iter(inputs.values())).shape[0]
         with self._lock, self._gpu.current():
             self._bound()
             outputs = {
@@ -54,7 +71,10 @@ class Engine:
             }
             for first in range(0, count, self.max_batch):
                 piece = slice(first, min(first + self.max_batch, count))
-                self._run_piece(images[piece], {n: o[piece] for n, o in outputs.items()})
+                self._run_piece(
+                    {name: array[piece] for name, array in inputs.items()},
+                    {name: array[piece] for name, array in outputs.items()},
+                )
         return outputs
 
     def release(self) -> None:
@@ -88,22 +108,24 @@ class Engine:
         tensors = self._bound().tensors()
         inputs = [tensor.name for tensor in tensors if tensor.is_input]
         others = [tensor.name for tensor in tensors if not tensor.is_float32]
-        if len(inputs) != 1 or others:
+        if not inputs or others:
             raise ModelError(
-                "inputs {} where one is expected, and tensors that are not float32: {}".format(
-                    inputs, others
-                )
+                "inputs {} where at least one is expected, and tensors that are not float32: "
+                "{}".format(inputs, others)
             )
-        self.input = inputs[0]
+        self.inputs: List[str] = inputs
         self.outputs: List[str] = [tensor.name for tensor in tensors if not tensor.is_input]
 
+    def _tensor(self, name: str) -> Tensor:
+        return Tensor(name, (_BATCH,) + self._shapes[name][1:], np.dtype(np.float32))
+
     def _allocate(self) -> None:
-        """Buffers for the most images that the profile allows, made once."""
+        """Buffers for the largest batch that the profile allows, made once."""
         bound = self._bound()
-        largest = bound.largest_shape(self.input)
-        self.max_batch = largest[0]
-        self._set_batch(self.max_batch, largest[1:])
-        names = [self.input] + self.outputs
+        largest = {name: bound.largest_shape(name) for name in self.inputs}
+        self.max_batch = min(shape[0] for shape in largest.values())
+        self._set_batch(self.max_batch, {name: shape[1:] for name, shape in largest.items()})
+        names = self.inputs + self.outputs
         self._shapes = {name: bound.shape(name) for name in names}
         self._stream = new_stream()
         for name, shape in self._shapes.items():
@@ -117,19 +139,29 @@ class Engine:
         if not bound.bind({name: buffer.address for name, buffer in self._buffers.items()}):
             raise failure("TensorRT refuses the buffers")
 
-    def _set_batch(self, batch: int, image: Shape) -> None:
-        if batch != self._batch:
-            if not self._bound().set_input_shape(self.input, (batch,) + image):
-                raise failure("the engine refuses images of shape {}".format(list(image)))
-            self._batch = batch
+    def _set_batch(self, batch: int, shapes: Mapping[str, Shape]) -> None:
+        """Sets the batch of all inputs, whose other extents are `shapes`."""
+        if batch == self._batch:
+            return
+        for name, shape in shapes.items():
+            if not self._bound().set_input_shape(name, (batch,) + tuple(shape)):
+                raise failure(
+                    "the engine refuses the input {} of shape {}".format(name, list(shape))
+                )
+        self._batch = batch
 
-    def _run_piece(self, images: FloatArray, outputs: Dict[str, FloatArray]) -> None:
-        stream, given = self._stream, self._buffers[self.input]
+    def _run_piece(
+        self, inputs: Mapping[str, FloatArray], outputs: Mapping[str, FloatArray]
+    ) -> None:
+        stream = self._stream
         LOGGER.take()
-        self._set_batch(images.shape[0], images.shape[1:])
-        given.host[: images.size] = images.ravel()
+        batch = next(iter(inputs.values())).shape[0]
+        self._set_batch(batch, {name: array.shape[1:] for name, array in inputs.items()})
+        for name, array in inputs.items():
+            self._buffers[name].host[: array.size] = array.ravel()
         with explained("the GPU failed"):
-            given.upload(images.size, stream)
+            for name, array in inputs.items():
+                self._buffers[name].upload(array.size, stream)
             if not self._bound().enqueue(stream.handle):
                 raise failure("TensorRT cannot run the engine")
             for name, output in outputs.items():

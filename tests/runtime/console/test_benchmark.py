@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from runtime.console import benchmark, progress
 from runtime.console.benchmark import Length
 from runtime.console.latency import Latencies
 from runtime.console.signals import StopRequest, Terminated
-from runtime.core.arrays import FloatArray
+from runtime.core.arrays import AnyArray
 from runtime.core.session import Session
 from tests.support.models.runtime import linear
 
@@ -79,16 +79,18 @@ class Counted(Session):
     """A session that counts its runs, and does `then` in the run number `at`."""
 
     def __init__(self, path: Path, at: int, then: Any) -> None:
-        super().__init__(runtime.load(path).metadata)
+        loaded = runtime.load(path)
+        super().__init__(loaded.metadata, loaded.inputs, loaded.outputs)
         self.runs = 0
         self._at = at
         self._then = then
 
-    def _execute(self, images: FloatArray) -> FloatArray:
+    def _execute(self, inputs: Dict[str, AnyArray]) -> Dict[str, AnyArray]:
         self.runs += 1
         if self.runs == self._at:
             self._then()
-        return np.zeros((len(images), len(self.metadata.labels)), np.float32)
+        images = inputs["input"]
+        return {"logits": np.zeros((len(images), len(self.metadata.labels)), np.float32)}
 
 
 def measured(session: Session, wanted: Length, capsys: "pytest.CaptureFixture[str]") -> Any:

@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from runtime.core.errors import ModelError
-from runtime.core.metadata import Metadata, parse
+from runtime.core.metadata import Classes, Metadata, parse, parse_any
 from runtime.core.onnx_header import read_metadata
 from tests.support.models.runtime import LABELS, MEAN, SIZE, STD, linear, metadata
 
@@ -43,16 +43,52 @@ def test_other_metadata_is_left_alone() -> None:
     assert parse({**metadata(), "producer": "x", "shiftadd.note": "later"}).model == "small"
 
 
-@pytest.mark.parametrize("name", Metadata._fields)
+REQUIRED = [name for name in Metadata._fields if name != "classes"]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_entry_is_named_with_the_way_to_write_it(name: str) -> None:
     message = refusal(metadata(**{name: None}))
     assert f"shiftadd.{name} is missing" in message
     assert "make export" in message
 
 
+NO_IMAGE = {"input_size": "null", "resize": None, "mean": None, "std": None}
+
+
+def test_a_model_of_other_inputs_needs_nothing_on_images() -> None:
+    parsed = parse_any(metadata(**NO_IMAGE))
+    assert not parsed.takes_images
+    assert parsed.labels == LABELS
+    assert parsed.classes == Classes("logits", "logits")
+    assert "takes no images" in refusal(metadata(**NO_IMAGE))
+
+
+def test_a_model_without_classes_needs_no_labels() -> None:
+    parsed = parse_any(metadata(classes="null", labels=None))
+    assert parsed.takes_images
+    assert (parsed.classes, parsed.labels) == (None, ())
+    assert "no output with classes" in refusal(metadata(classes="null", labels=None))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[]", "or null is expected"),
+        ('{"output": "y"}', "or null is expected"),
+        ('{"output": 1, "values": "logits"}', "logits, probabilities, logit, probability"),
+        ('{"output": "y", "values": "scores"}', "logits, probabilities, logit, probability"),
+        ('{"output": "y", "values": "logit"}', "7 names where one logit tells two classes apart"),
+        ("{", "not JSON"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(text: str, why: str) -> None:
+    assert why in refusal(metadata(classes=text))
+
+
 def test_all_missing_entries_are_named() -> None:
     message = refusal({})
-    assert all(f"shiftadd.{name}" in message for name in Metadata._fields)
+    assert all(f"shiftadd.{name}" in message for name in REQUIRED)
 
 
 def test_a_newer_contract_is_refused_with_both_versions_even_if_entries_are_gone() -> None:

@@ -1,11 +1,12 @@
 """Sessions: loading, running, classifying, and finding the operator library."""
 
+import json
 import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 import onnx
@@ -30,6 +31,7 @@ from tests.support.models.runtime import (
     metadata,
     photo,
     save,
+    several,
     shift,
 )
 
@@ -58,6 +60,68 @@ def test_run_takes_any_memory_layout(tmp_path: Path, rng: np.random.Generator) -
     strided = np.asfortranarray(batch)
     assert np.array_equal(session.run(strided), session.run(batch))
     assert np.array_equal(session.run(batch.astype(np.float64)), session.run(batch))
+
+
+def test_arrays_by_name_give_outputs_by_name(tmp_path: Path, rng: np.random.Generator) -> None:
+    path, weight = several(tmp_path / "m.onnx", rng)
+    session = runtime.load(path)
+    signal = rng.normal(size=(3, 2, 9)).astype(np.float32)
+    features = rng.normal(size=(3, 5)).astype(np.float32)
+    outputs = session.run({"features": features, "signal": signal})
+    expected = signal.astype(float).mean(2) @ weight.astype(float).T + features
+    assert list(outputs) == ["both", "twice"]
+    assert np.linalg.norm(outputs["both"] - expected) <= 2e-6 * np.linalg.norm(expected)
+    assert np.array_equal(outputs["twice"], 2 * signal)
+    assert [str(tensor) for tensor in session.inputs] == [
+        "signal float32 [N, 2, 9]", "features float32 [N, 5]",
+    ]  # fmt: skip
+
+
+def test_a_classifier_gives_its_outputs_by_name_too(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    session = runtime.load(linear(tmp_path / "m.onnx", rng)[0])
+    images = rng.normal(size=(2, *SIZE)).astype(np.float32)
+    outputs = session.run({"input": images})
+    assert list(outputs) == ["logits"]
+    assert np.array_equal(outputs["logits"], session.run(images))
+
+
+def test_a_model_without_classes_has_none_and_says_so(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    session = runtime.load(several(tmp_path / "m.onnx", rng)[0])
+    with pytest.raises(DataError, match="no output with classes: give it arrays by name, of sig"):
+        session.run(np.zeros((1, 2, 9), np.float32))
+    with pytest.raises(DataError, match="takes no images: give it arrays by name"):
+        session.classify([photo(rng)])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ([0.1, 0.2, 0.7], "probabilities", [0.1, 0.2, 0.7]),
+        ([1.2], "logit", [1 - 1 / (1 + np.exp(-1.2)), 1 / (1 + np.exp(-1.2))]),
+        ([-40.0], "logit", [1, np.exp(-40)]),
+        ([0.125], "probability", [0.875, 0.125]),
+        ([1.0], "probability", [0, 1]),
+    ],
+)
+def test_probabilities_come_from_what_the_file_says_of_its_classes(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    values: List[float],
+    kind: str,
+    expected: List[float],
+) -> None:
+    classes = json.dumps({"output": "logits", "values": kind})
+    labels = json.dumps([f"class {i}" for i in range(len(expected))])
+    entries = metadata(classes=classes, labels=labels)
+    session = runtime.load(constant(tmp_path / "m.onnx", values, entries))
+    for row in session.classify([photo(rng), photo(rng)], 9):
+        found = {prediction.class_index: prediction.probability for prediction in row}
+        assert found == pytest.approx(dict(enumerate(expected)), rel=1e-5)
+        assert [p.class_index for p in row] == sorted(found, key=lambda i: -expected[i])
 
 
 def test_concurrent_runs_agree(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -103,7 +103,7 @@ def build(standins: Any, model: Path) -> Build:
                 builder = module("builder").EngineBuilder(gpu)
                 settings = module("builder").Settings(precision, 64, 3, source)
                 try:
-                    built = builder.build(model.read_bytes(), SIZE, settings)
+                    built = builder.build(model.read_bytes(), settings)
                 finally:
                     builder.release()
         finally:

@@ -26,6 +26,7 @@ from tests.support.models.runtime import (
     metadata,
     photo,
     save,
+    several,
     shift,
 )
 from tests.support.standins import modules as runtime_standins
@@ -58,7 +59,7 @@ def build(standins: Any, tmp_path: Path) -> Build:
         with gpu.current():
             builder = builders.EngineBuilder(gpu)
             settings = builders.Settings(precision, 64, max_batch)
-            built = builder.build(model.read_bytes(), SIZE, settings)
+            built = builder.build(model.read_bytes(), settings)
             builder.release()
         gpu.release()
         path = tmp_path / "m.engine"
@@ -106,6 +107,23 @@ def test_batches_of_any_size_are_run_in_pieces(
     assert logits.dtype == np.float32
     assert logits.shape == (count, len(LABELS))
     assert np.linalg.norm(logits - expected) <= 2e-6 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 7])
+def test_arrays_by_name_give_outputs_by_name(
+    build: Build, tmp_path: Path, rng: np.random.Generator, count: int
+) -> None:
+    model, weight = several(tmp_path / "m.onnx", rng)
+    signal = rng.normal(size=(count, 2, 9)).astype(np.float32)
+    features = rng.normal(size=(count, 5)).astype(np.float32)
+    with runtime.load(build(model)) as session:
+        outputs = session.run({"features": features, "signal": signal})
+        with pytest.raises(ModelError, match="no array for 'signal'"):
+            session.run({"features": features})
+    expected = signal.astype(float).mean(2) @ weight.astype(float).T + features
+    assert set(outputs) == {"both", "twice"}
+    assert np.linalg.norm(outputs["both"] - expected) <= 2e-6 * np.linalg.norm(expected)
+    assert np.array_equal(outputs["twice"], 2 * signal)
 
 
 def test_a_result_is_not_touched_by_the_next_run(
@@ -244,7 +262,7 @@ def test_other_tensor_names_are_refused(
 ) -> None:
     model, _ = linear(tmp_path / "m.onnx", rng)
     model.write_bytes(model.read_bytes().replace(b"logits", b"scores"))
-    assert "'logits' are expected" in refusal(build(model))
+    assert "'logits' with classes is expected" in refusal(build(model))
 
 
 def test_labels_that_do_not_fit_are_refused_at_load(
@@ -318,4 +336,4 @@ def test_fp32_is_not_computed_in_tf32(
     facts, _ = tensorrt._unpack(build(linear(tmp_path / "m.onnx", rng)[0]).read_bytes())
     assert facts["precision"] == "fp32"
     assert facts["flags"] == []
-    assert facts["shapes"] == [[1, *SIZE], [1, *SIZE], [3, *SIZE]]
+    assert facts["shapes"]["input"] == [[1, *SIZE], [1, *SIZE], [3, *SIZE]]

@@ -82,7 +82,45 @@ def linear(
     return save(path, nodes, {"weight": weight}, entries), weight
 
 
-def constant(path: Path, logits: Sequence[float]) -> Path:
+def several(path: Path, rng: np.random.Generator) -> Tuple[Path, Array]:
+    """A model without classes: "signal" [N, 2, 9] and "features" [N, 5] give "both" [N, 5],
+    which is W @ (mean of each channel) + the features, and "twice", the signal twice; also W."""
+    weight = rng.normal(size=(5, 2)).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["signal"], ["means"], axes=[2], keepdims=0),
+        helper.make_node("Gemm", ["means", "weight", "bias"], ["linear"], transB=1),
+        helper.make_node("Add", ["linear", "features"], ["both"]),
+        helper.make_node("Add", ["signal", "signal"], ["twice"]),
+    ]
+    shapes: Dict[str, List[Any]] = {
+        "signal": ["N", 2, 9],
+        "features": ["N", 5],
+        "both": ["N", 5],
+        "twice": ["N", 2, 9],
+    }
+    tensors = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    }
+    weights = {"weight": weight, "bias": np.zeros(5, np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [tensors["signal"], tensors["features"]],
+        [tensors["both"], tensors["twice"]],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    imports = [helper.make_opsetid("", 13)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=7)
+    absent = {name: None for name in ("resize", "mean", "std", "labels")}
+    helper.set_model_props(model, metadata(input_size="null", classes="null", **absent))
+    onnx.save(model, path)
+    return path, weight
+
+
+def constant(
+    path: Path, logits: Sequence[float], properties: Optional[Mapping[str, str]] = None
+) -> Path:
     """A model that answers `logits` whatever the image, unless the image is not finite."""
     nodes = [
         helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
@@ -92,7 +130,7 @@ def constant(path: Path, logits: Sequence[float]) -> Path:
         helper.make_node("Add", ["zeros", "constant"], ["logits"]),
     ]
     weights = {"zero": np.zeros(1, np.float32), "constant": np.array([logits], np.float32)}
-    return save(path, nodes, weights, metadata())
+    return save(path, nodes, weights, metadata() if properties is None else properties)
 
 
 def pack(codes: Array, bits: int) -> Array:

@@ -202,14 +202,34 @@ class Layer:
         return Tensor(self._output)
 
 
+class Input:
+    """A network's input, whose free extents are -1."""
+
+    def __init__(self, argument: Any) -> None:
+        self.name = str(argument.name)
+        self.shape = Dims([size if isinstance(size, int) else -1 for size in argument.shape])
+
+
 class Network:
     """Its layers are those that make its outputs: ONNX Runtime names no others."""
 
     def __init__(self, explicit_batch: bool) -> None:
         self.explicit_batch = explicit_batch
         self.model = b""
-        self.input = ""
+        self.inputs: list[Input] = []
         self.outputs: list[str] = []
+
+    @property
+    def input(self) -> str:
+        """The name of the first input, which a calibration gives images to."""
+        return self.inputs[0].name
+
+    @property
+    def num_inputs(self) -> int:
+        return len(self.inputs)
+
+    def get_input(self, index: int) -> "Input":
+        return self.inputs[index]
 
     @property
     def num_layers(self) -> int:
@@ -243,7 +263,7 @@ class OnnxParser:
             self._errors.append(ParserError(f"{error}\nand nothing else"))
             return False
         self._network.model = bytes(model)
-        self._network.input = session.get_inputs()[0].name
+        self._network.inputs = [Input(argument) for argument in session.get_inputs()]
         self._network.outputs = [output.name for output in session.get_outputs()]
         return True
 
@@ -383,7 +403,8 @@ class Builder(Object):
             return None
         if config.workspace() < 1 << 20:
             cuda.violate(f"a build with a workspace of {config.workspace()} bytes")
-        if config.profile is None or network.input not in config.profile.shapes:
+        names = [tensor.name for tensor in network.inputs]
+        if config.profile is None or not set(names) <= set(config.profile.shapes):
             _say("ERROR", "Network has dynamic inputs, but no optimization profile")
             return None
         scales = _calibrate(network, config) if "INT8" in config.flags_set else {}
@@ -399,7 +420,7 @@ class Builder(Object):
             "flags": sorted(config.flags_set),
             "scales": scales,
             "detailed": config.profiling_verbosity is ProfilingVerbosity.DETAILED,
-            "shapes": config.profile.shapes[network.input],
+            "shapes": {name: config.profile.shapes[name] for name in names},
         }
         return HostMemory(_pack(facts, network.model))
 
@@ -573,7 +594,7 @@ class Inspector:
 class Engine(Object):
     """Its outputs stand before its inputs."""
 
-    __slots__ = ("facts", "names", "session")
+    __slots__ = ("facts", "inputs", "names", "session")
     num_layers = 2
 
     def __init__(self, facts: "dict[str, Any]", session: Any) -> None:
@@ -581,10 +602,8 @@ class Engine(Object):
         self.facts = facts
         self.session = session
         outputs = [output.name for output in session.get_outputs()]
-        self.names = [*outputs[::-1], session.get_inputs()[0].name]
-
-    def input(self) -> str:
-        return str(self.names[-1])
+        self.inputs = [argument.name for argument in session.get_inputs()]
+        self.names = [*outputs[::-1], *self.inputs]
 
     def create_engine_inspector(self) -> Inspector:
         return Inspector(self)
@@ -601,14 +620,14 @@ class Engine8(Engine):
         return self.names[index]
 
     def binding_is_input(self, index: int) -> bool:
-        return bool(self.names[index] == self.input())
+        return bool(self.names[index] in self.inputs)
 
     def get_binding_dtype(self, index: int) -> Any:
         return float32
 
     def get_profile_shape(self, profile_index: int, binding: int) -> Any:
-        assert (profile_index, self.names[binding]) == (0, self.input())
-        return [Dims(shape) for shape in self.facts["shapes"]]
+        assert profile_index == 0
+        return [Dims(shape) for shape in self.facts["shapes"][self.names[binding]]]
 
     def create_execution_context(self) -> Any:
         return ExecutionContext8(self)
@@ -625,46 +644,51 @@ class Engine10(Engine):
         return self.names[index]
 
     def get_tensor_mode(self, name: str) -> Any:
-        return TensorIOMode.INPUT if name == self.input() else TensorIOMode.OUTPUT
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> Any:
         return float32
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> Any:
-        assert (profile_index, name) == (0, self.input())
-        return [Dims(shape) for shape in self.facts["shapes"]]
+        assert profile_index == 0
+        return [Dims(shape) for shape in self.facts["shapes"][name]]
 
     def create_execution_context(self) -> Any:
         return ExecutionContext10(self)
 
 
 class ExecutionContext(Object):
-    __slots__ = ("engine", "input_shape", "shapes")
+    __slots__ = ("engine", "input_shapes", "shapes")
 
     def __init__(self, engine: Any) -> None:
         super().__init__()
         self.engine = engine
-        self.input_shape: Any = None
+        self.input_shapes: dict[str, Any] = {}
         self.shapes: dict[str, Any] = {}
 
     def set_shape(self, name: str, shape: Any) -> bool:
-        assert name == self.engine.input()
-        least, _, most = self.engine.facts["shapes"]
+        least, _, most = self.engine.facts["shapes"][name]
         if len(shape) != len(most) or not all(
             low <= size <= high
             for low, size, high in zip(least, shape, most)  # noqa: B905
         ):
             _say("ERROR", "Static dimension mismatch\nwhile setting input shape.")
             return False
-        self.input_shape = tuple(shape)
-        zeros = self.compute(np.zeros(self.input_shape, np.float32))
-        self.shapes = {name: list(value.shape) for name, value in zeros.items()}
-        self.shapes[self.engine.input()] = list(shape)
+        self.input_shapes[name] = list(shape)
+        self.shapes = {}
         return True
 
-    def compute(self, images: Any) -> "dict[str, Any]":
-        names = self.engine.names[:-1]
-        values = self.engine.session.run(names, {self.engine.input(): images})
+    def settled(self) -> "dict[str, Any]":
+        """The shapes of all tensors, once all inputs have theirs."""
+        if not self.shapes:
+            given = {n: np.zeros(shape, np.float32) for n, shape in self.input_shapes.items()}
+            self.shapes = {n: list(value.shape) for n, value in self.compute(given).items()}
+            self.shapes.update(self.input_shapes)
+        return self.shapes
+
+    def compute(self, inputs: "dict[str, Any]") -> "dict[str, Any]":
+        names = [name for name in self.engine.names if name not in self.engine.inputs]
+        values = self.engine.session.run(names, inputs)
         if self.engine.facts["precision"] == "fp16":
             values = [value.astype(np.float16).astype(np.float32) for value in values]
         return dict(zip(names, values))  # noqa: B905 - runs on 3.6
@@ -674,16 +698,21 @@ class ExecutionContext(Object):
         if stream is None:
             cuda.violate("an execution in a stream that is none")
             return False
-        if self.input_shape is None or set(addresses) != set(self.engine.names):
+        ready = set(self.input_shapes) == set(self.engine.inputs)
+        if not ready or set(addresses) != set(self.engine.names):
             cuda.violate("an execution before all shapes and addresses are set")
             return False
-        shape, shapes = self.input_shape, dict(self.shapes)
-        executed.append(shape[0])
+        shapes = dict(self.settled())
+        executed.append(shapes[self.engine.inputs[0]][0])
 
         def execute() -> None:
-            given = addresses[self.engine.input()]
-            images = cuda.at(given, int(np.prod(shape)), "an input").reshape(shape)
-            for name, value in self.compute(np.ascontiguousarray(images, np.float32)).items():
+            given = {
+                name: np.ascontiguousarray(
+                    cuda.at(addresses[name], int(np.prod(shapes[name])), "an input"), np.float32
+                ).reshape(shapes[name])
+                for name in self.engine.inputs
+            }
+            for name, value in self.compute(given).items():
                 assert list(value.shape) == shapes[name]
                 cuda.at(addresses[name], value.size, "an output")[...] = value.ravel()
 
@@ -698,7 +727,7 @@ class ExecutionContext8(ExecutionContext):
         return self.set_shape(self.engine.names[binding], shape)
 
     def get_binding_shape(self, binding: int) -> Any:
-        return Dims(self.shapes[self.engine.names[binding]])
+        return Dims(self.settled()[self.engine.names[binding]])
 
     def execute_async_v2(self, bindings: "list[int]", stream_handle: int) -> bool:
         if len(bindings) != len(self.engine.names):
@@ -717,7 +746,7 @@ class ExecutionContext10(ExecutionContext):
         return self.set_shape(name, shape)
 
     def get_tensor_shape(self, name: str) -> Any:
-        return Dims(self.shapes[name])
+        return Dims(self.settled()[name])
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self.addresses[name] = memory
