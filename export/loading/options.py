@@ -136,7 +136,8 @@ def open_model(
 def _complete(spec: Spec, network: nn.Module) -> CompleteSpec:
     try:
         return complete(spec, network)
-    except ValueError:
+    # The second is for a library of ours that cannot be loaded: it is not the network's fault.
+    except (ValueError, ShiftAddError):
         raise
     # What a network raises for an input that does not suit it is its author's choice.
     except Exception as error:

@@ -23,6 +23,7 @@ from export import __main__ as command
 from export.checkpoint import CheckpointError, load_model
 from export.models import MODELS
 from export.onnx_export import proof
+from export.operators import native
 from runtime.console.commandline import leave
 from tests.support.models.exported import TinyNet, make_spec, randomise
 from tests.support.models.runtime import REPOSITORY
@@ -187,6 +188,26 @@ def test_an_unknown_model_lists_the_known(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_bad_usage(arguments: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown in refused(*arguments, capsys=capsys)
+
+
+def test_a_library_that_cannot_be_loaded_is_not_called_the_networks_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The adder's kernels for training are loaded when a network first runs."""
+    library, source = tmp_path / "other.so", tmp_path / "net.py"
+    library.write_bytes(b"no library")
+    source.write_text(
+        "from torch import nn\n"
+        "from export.operators import AdderConv2d\n"
+        "def net(): return nn.Sequential(AdderConv2d(3, 4, 1), nn.Flatten())\n"
+    )
+    monkeypatch.setenv("SHIFTADD_TRAINING_LIBRARY", str(library))
+    native.training_library.cache_clear()
+    try:
+        message = refused(f"{source}:net", "--input", "3x2x2", "--out", tmp_path, capsys=capsys)
+    finally:
+        native.training_library.cache_clear()
+    assert message.startswith(f"error: {library}: not this version's training library")
 
 
 def test_a_checkpoint_that_does_not_fit(
