@@ -90,4 +90,7 @@ def _decoded_as_it_is(file: IO[bytes]) -> Image.Image:
         # Decoders of other formats than JPEG take no notice.
         image.draft(None, (image.width // factor, image.height // factor))
         with memory.decoding(image):
-            return upright_rgb(image)
+            rgb = upright_rgb(image)
+            if rgb is not image:
+                image.close()  # gives back its pixels, while the room for them is held
+            return rgb

@@ -1,6 +1,7 @@
 """The memory that pictures take while they are decoded."""
 
 import contextlib
+import ctypes
 import threading
 from typing import Iterator, Optional, Sequence
 
@@ -12,6 +13,7 @@ BUDGET = 450 * 10**6
 """The most bytes that decoding takes at a time, in all threads: what a board of 4 GB can spare."""
 # The most bytes a pixel that decoders were seen to take, by format; others take the picture alone.
 _FOOTPRINTS = {"AVIF": 10, "HEIF": 20, "JPEG2000": 20, "WEBP": 17}
+_WORTH_TRIMMING = 64 << 20
 _ONE_BYTE = ("1", "L", "P")
 
 
@@ -56,6 +58,16 @@ def decoding(image: Image.Image) -> Iterator[None]:
         )
     with _decoding.take(needed):
         yield
+        if needed > _WORTH_TRIMMING:
+            _trim()
+
+
+def _trim() -> None:
+    """Has the C library give back what was freed: of large pictures in several threads it would
+    else keep as many as there are threads. A C library other than glibc has no such function."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _footprint(image: Image.Image) -> int:
