@@ -1,6 +1,6 @@
-"""Names what is on photos, in a video or before a camera:
+"""Names what is on photos, in a video or before a camera, and runs any other model on arrays:
 
-    python runtime/infer.py MODEL IMAGE [IMAGE|DIR ...]
+    python runtime/infer.py MODEL IMAGE|ARRAYS [IMAGE|ARRAYS|DIR ...] [--out FILE.npz]
     python runtime/infer.py MODEL --camera csi|csi:N|/dev/videoN [--headless]
     python runtime/infer.py MODEL --video FILE [--headless]
 
@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 if not __package__:
     # Run as a script, Python has put this file's folder on the path; the package's folder is
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import argparse
 
     from runtime.console.classification import Classification
+    from runtime.core.arrays import AnyArray
     from runtime.core.session import Session
     from runtime.video.camera import Settings
 
@@ -68,8 +69,9 @@ def _parser() -> commandline.Parser:
         help="a model written by `make export`, or an engine written by `make engine`",
     )  # fmt: skip
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGE|DIR",
-        help="an image, or a folder whose images are all taken",
+        "images", nargs="*", metavar="IMAGE|ARRAYS|DIR",
+        help="an image; or a file of NumPy's: .npz with an array for each input, .npy for a model "
+        "with one, their first axis being the batch; or a folder whose images are all taken",
     )  # fmt: skip
     parser.add_argument(
         "--camera", type=camera.device, nargs="?", const="csi", metavar="CAMERA",
@@ -102,6 +104,9 @@ def _parser() -> commandline.Parser:
         help="how many classes to show (default: 5)",
     )  # fmt: skip
     parser.add_argument(
+        "--out", metavar="FILE.npz", help="also save all outputs for the only IMAGE or ARRAYS"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print one JSON object an image, one a line"
     )
     parser.add_argument(
@@ -123,6 +128,8 @@ def _check_usage(parser: commandline.Parser, options: "argparse.Namespace") -> N
             parser.error("--{} is for --camera".format(name))
     if options.headless and options.images:
         parser.error("--headless is for --camera and --video")
+    if options.out is not None and len(options.images) != 1:
+        parser.error("--out is for one IMAGE or ARRAYS")
     if not options.images and (options.json or options.benchmark):
         name = "--json" if options.json else "--benchmark"
         parser.error("{} is for images; --headless prints frames as JSON".format(name))
@@ -130,22 +137,27 @@ def _check_usage(parser: commandline.Parser, options: "argparse.Namespace") -> N
 
 def _images(options: "argparse.Namespace") -> int:
     import runtime
+    from runtime.console.array_files import is_array_file
     from runtime.core.images import load_decoders
 
     session = runtime.load(options.model, options.library, options.threads)
     # The network ran once when it was loaded. Neither that nor this is a time of the first image's.
     load_decoders()
     files, failed = _files(options.images)
-    show = _show_json if options.json else _show_text
+    if options.out is not None and len(files) > 1:
+        raise DataError("--out is for one image, and there are {}".format(len(files)))
     classified: List[str] = []
     for file in files:
         try:
-            result = _classify(session, file, options.top_k)
+            if session.metadata.classes is None or options.out or is_array_file(file):
+                _run(session, file, options)
+            else:
+                show = _show_json if options.json else _show_text
+                show(_classify(session, file, options.top_k))
         except (DataError, ModelError) as error:
             commandline.complain(str(error))
             failed += 1
             continue
-        show(result)
         classified.append(file)
     if not classified:
         return commandline.BAD_INPUT
@@ -216,6 +228,61 @@ def _classify(session: "Session", file: str, top_k: int) -> Result:
         raise type(error)("{}: {}".format(file, error)) from error
 
 
+def _run(session: "Session", file: str, options: "argparse.Namespace") -> None:
+    """Shows the outputs for one file of arrays, or for a photo; or the classes where it has any."""
+    from runtime.console import array_files
+    from runtime.console.classification import Classification
+
+    start = time.perf_counter()
+    inputs = _inputs(session, file)
+    ready = time.perf_counter()
+    try:
+        outputs = session.run(inputs)
+    except (DataError, ModelError) as error:
+        raise type(error)("{}: {}".format(file, error)) from error
+    times = 1e3 * (ready - start), 1e3 * (time.perf_counter() - ready)
+    if options.out is not None:
+        array_files.write(options.out, outputs)
+    if session.metadata.classes is None:
+        _show_outputs(file, outputs, times, options.json)
+        return
+    show = _show_json if options.json else _show_text
+    rows = session.scores(outputs)
+    for i, row in enumerate(rows):
+        name = "{} [{}]".format(file, i) if len(rows) > 1 else file
+        show(Result(name, Classification(session.best(row, options.top_k), *times)))
+
+
+def _inputs(session: "Session", file: str) -> Dict[str, "AnyArray"]:
+    """The inputs that a file of arrays or a photo holds."""
+    from runtime.console import array_files
+    from runtime.core.images import open_image
+
+    if array_files.is_array_file(file):
+        return array_files.read(file, session)
+    image = open_image(file, file)
+    try:
+        return {session.inputs[0].name: session.prepare([image])}
+    except (DataError, ModelError) as error:
+        raise type(error)("{}: {}".format(file, error)) from error
+
+
+def _show_outputs(
+    file: str, outputs: Dict[str, "AnyArray"], times: Tuple[float, float], as_json: bool
+) -> None:
+    from runtime.console import array_files
+
+    if as_json:
+        facts = {name: array_files.summary(value) for name, value in outputs.items()}
+        timings = dict(zip(("preprocessing_ms", "inference_ms"), times))
+        commandline.show(json.dumps({"file": file, "outputs": facts, "timings": timings}))
+        return
+    commandline.show(file)
+    for name, value in outputs.items():
+        commandline.show("  " + array_files.line(name, value))
+    commandline.show("  pre-processing {:.1f} ms, inference {:.1f} ms".format(*times))
+
+
 def _show_text(result: Result) -> None:
     file, (predictions, preprocessing_ms, inference_ms) = result
     commandline.show(file)
@@ -242,10 +309,8 @@ def _show_json(result: Result) -> None:
 
 def _benchmark(session: "Session", file: str, options: "argparse.Namespace") -> None:
     from runtime.console import benchmark
-    from runtime.core.images import open_image
 
-    prepared = session.prepare([open_image(file, file)])
-    benchmark.run(session, prepared, file, options.benchmark, options.json)
+    benchmark.run(session, _inputs(session, file), file, options.benchmark, options.json)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ import gc
 import json
 import re
 import time
-from typing import NamedTuple, Optional
+from typing import Mapping, NamedTuple, Optional
 
 from runtime.console import commandline
 from runtime.console.latency import Latencies
 from runtime.console.progress import Progress, TimedProgress
 from runtime.console.signals import StopRequest
-from runtime.core.arrays import FloatArray
+from runtime.core.arrays import AnyArray
 from runtime.core.session import Session
+
+Inputs = Mapping[str, AnyArray]
 
 _WARM_UP_RUNS = 5
 _UNITS = {"s": 1, "min": 60, "h": 3600}
@@ -36,31 +38,29 @@ def length(text: str) -> Length:
     return Length(None, number * _UNITS[unit]) if unit else Length(number)
 
 
-def run(session: Session, prepared: FloatArray, name: str, wanted: Length, as_json: bool) -> None:
+def run(session: Session, inputs: Inputs, name: str, wanted: Length, as_json: bool) -> None:
     """Measures and shows the figures. When a signal ends it early, they are those of the runs so
     far.
 
-    `prepared` is the image called `name` as the network's input.
+    `inputs` are the network's, by name, of the file called `name`.
     """
     for _ in range(_WARM_UP_RUNS):
-        session.run(prepared)
+        session.run(inputs)
     # The garbage collector goes through what loading left now, and not in the middle of a run.
     gc.collect()
     with StopRequest() as stop:
-        latencies = _measure(session, prepared, wanted, stop)
+        latencies = _measure(session, inputs, wanted, stop)
         if latencies.count:
             _show(latencies, name, as_json, stop.requested)
 
 
-def _measure(
-    session: Session, prepared: FloatArray, wanted: Length, stop: StopRequest
-) -> Latencies:
+def _measure(session: Session, inputs: Inputs, wanted: Length, stop: StopRequest) -> Latencies:
     latencies = Latencies()
     begin = time.perf_counter()
     with _progress(wanted) as progress:
         while not stop.requested:
             start = time.perf_counter()
-            session.run(prepared)
+            session.run(inputs)
             end = time.perf_counter()
             latencies.add(1e3 * (end - start))
             progress.advance()

@@ -75,8 +75,12 @@ class Session(ABC):
                     [tensor.name for tensor in self.inputs]
                 )
             )
-        values = self._run({self.inputs[0].name: inputs})[classes.output]
-        return scores(values, classes.values)
+        return scores(self._run({self.inputs[0].name: inputs})[classes.output], classes.values)
+
+    def scores(self, outputs: Mapping[str, AnyArray]) -> FloatArray:
+        """The classes' scores, float32 [N, classes], of the outputs that `run` gave by name."""
+        classes = self._classes()
+        return scores(outputs[classes.output], classes.values)
 
     def _run(self, given: Mapping[str, AnyArray]) -> Dict[str, AnyArray]:
         ready = fitted(given, self.inputs)

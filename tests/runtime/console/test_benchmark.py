@@ -94,7 +94,7 @@ class Counted(Session):
 
 
 def measured(session: Session, wanted: Length, capsys: "pytest.CaptureFixture[str]") -> Any:
-    image = np.zeros((1, *session.metadata.input_size), np.float32)
+    image = {"input": np.zeros((1, *session.metadata.input_size), np.float32)}
     try:
         benchmark.run(session, image, "photo.png", wanted, True)
     finally:
@@ -149,7 +149,7 @@ def test_a_signal_ends_it_with_the_figures_so_far(
 ) -> None:
     path = linear(tmp_path / "m.onnx", rng)[0]
     session = Counted(path, WARM_UP + 10, lambda: os.kill(os.getpid(), number))
-    image = np.zeros((1, *session.metadata.input_size), np.float32)
+    image = {"input": np.zeros((1, *session.metadata.input_size), np.float32)}
     with pytest.raises(exception):
         benchmark.run(session, image, "photo.png", Length(10**9), True)
     figures = json.loads(capsys.readouterr().out)["benchmark"]
