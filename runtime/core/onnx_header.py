@@ -14,7 +14,7 @@ from runtime.core.errors import ModelError, reason
 from runtime.core.files import open_regular
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
-_IR_VERSION, _GRAPH, _METADATA_PROPS = 1, 7, 14
+_IR_VERSION, GRAPH, _METADATA_PROPS = 1, 7, 14
 # A metadata entry is text. Whatever claims to be longer than this is none, and is not read into
 # memory.
 _LONGEST_ENTRY = 1 << 26
@@ -25,11 +25,11 @@ _MOST_FIELDS = 1 << 16
 Field = Tuple[int, Union[int, slice]]
 
 
-class _MalformedError(Exception):
+class MalformedError(Exception):
     """The bytes are not a protobuf message."""
 
 
-class _TruncatedError(Exception):
+class TruncatedError(Exception):
     """A field would end beyond the end of the file."""
 
 
@@ -43,51 +43,51 @@ def read_metadata(path: str) -> Dict[str, str]:
             return _metadata(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise ModelError("cannot read the model: {}".format(reason(error))) from error
-    except _TruncatedError:
+    except TruncatedError:
         raise ModelError(
             "truncated, or not an ONNX model: a field ends behind the end of the file; "
             "copy or export it again"
         ) from None
-    except (_MalformedError, UnicodeDecodeError):
+    except (MalformedError, UnicodeDecodeError):
         raise ModelError("not an ONNX model") from None
 
 
 def _metadata(file: BinaryIO, size: int) -> Dict[str, str]:
     seen = set()
     properties = {}
-    for number, value in _fields(file, 0, size):
+    for number, value in fields(file, 0, size):
         seen.add(number)
         if number == _METADATA_PROPS:
-            key, text = _entry(file, value)
+            key, text = entry(file, value)
             properties[key] = text
     # An empty file is a valid, empty message, and other files parse by chance; only a model has
     # both fields.
-    if not {_IR_VERSION, _GRAPH} <= seen:
-        raise _MalformedError
+    if not {_IR_VERSION, GRAPH} <= seen:
+        raise MalformedError
     return properties
 
 
-def _entry(file: BinaryIO, span: Union[int, slice]) -> Tuple[str, str]:
+def entry(file: BinaryIO, span: Union[int, slice]) -> Tuple[str, str]:
     """Key and value of one StringStringEntryProto (key = 1, value = 2)."""
     if not isinstance(span, slice) or span.stop - span.start > _LONGEST_ENTRY:
-        raise _MalformedError
+        raise MalformedError
     parts = {1: "", 2: ""}
-    for number, value in _fields(file, span.start, span.stop):
+    for number, value in fields(file, span.start, span.stop):
         if number in parts:
             if not isinstance(value, slice):
-                raise _MalformedError
+                raise MalformedError
             file.seek(value.start)
             parts[number] = file.read(value.stop - value.start).decode("utf-8")
     return parts[1], parts[2]
 
 
-def _fields(file: BinaryIO, position: int, end: int) -> Iterator[Field]:
+def fields(file: BinaryIO, position: int, end: int) -> Iterator[Field]:
     """Field numbers with their value, or the place of it, of the message at [position, end)."""
     count = 0
     while position < end:
         count += 1
         if count > _MOST_FIELDS:
-            raise _MalformedError
+            raise MalformedError
         file.seek(position)
         tag = _varint(file)
         number, kind = tag >> 3, tag & 7
@@ -102,11 +102,11 @@ def _fields(file: BinaryIO, position: int, end: int) -> Iterator[Field]:
         elif kind in (_FIXED32, _FIXED64):
             position = file.tell() + (4 if kind == _FIXED32 else 8)
         else:
-            raise _MalformedError
+            raise MalformedError
         if number == 0:
-            raise _MalformedError
+            raise MalformedError
         if position > end:
-            raise _TruncatedError
+            raise TruncatedError
         yield number, value
 
 
@@ -115,8 +115,8 @@ def _varint(file: BinaryIO) -> int:
     for shift in range(0, 70, 7):
         byte = file.read(1)
         if not byte:
-            raise _TruncatedError
+            raise TruncatedError
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
             return value
-    raise _MalformedError
+    raise MalformedError

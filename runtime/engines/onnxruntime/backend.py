@@ -11,6 +11,7 @@ import numpy as np
 from runtime.core import library as operator_library
 from runtime.core.arrays import AnyArray
 from runtime.core.errors import ModelError, one_line
+from runtime.core.external_data import check_external_data
 from runtime.core.imports import why
 from runtime.core.metadata import Metadata, parse_any
 from runtime.core.onnx_header import read_metadata
@@ -89,6 +90,7 @@ def load(
     """
     try:
         metadata = parse_any(read_metadata(path))
+        check_external_data(path)
         options = _options(metadata, library, threads)
         if metadata.operators and _library_prints():
             return _start_without_prints(path, metadata, options)
