@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentTypeError
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from calibration import table as calibration_table
@@ -22,8 +23,9 @@ from calibration import tensorrt_cache
 from calibration.comparison.options import MODELS, add_library
 from calibration.comparison.text import some
 from calibration.model_file import ModelFile
+from calibration.proof import Agreement, Float32, prove
 from calibration.quantization import Range, grid_over
-from calibration.quantize import quantize_model
+from calibration.quantize import Forms, forms, quantize_model
 from calibration.ranges import METHODS, choose, observe
 from calibration.samples import Samples
 from calibration.sensitivity import Choice, Search, decibels
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choice = _sensitive(model, table, options)
     kept = (*options.keep_float, *(choice.kept if choice else ()))
     content = _quantized(model, table, kept)
+    agreement = _proved(model, content, samples, options.library)
     contents = {
         cache_path: ("calibration cache", tensorrt_cache.to_bytes(table, options.tensorrt)),
         out: ("model", content),
@@ -75,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in _summary(model, table, out, len(content), table_path, cache_path):
         show(line)
     for line in choice.lines() if choice else ():
+        show(line)
+    show("")
+    for line in _closing(forms(model.model, table, kept), agreement):
         show(line)
     return SOME_FAILED if samples and samples.bad else FINE
 
@@ -219,6 +225,37 @@ def _quantized(model: ModelFile, table: Table, keep_float: Sequence[str]) -> byt
     except (ValueError, ShiftAddError) as error:
         raise ModelError(f"{model.path}: {one_line(error)}") from error
     return bytes(quantized.SerializeToString(deterministic=True))
+
+
+def _proved(
+    model: ModelFile, content: bytes, samples: Samples | None, library: str | None
+) -> Agreement | None:
+    """Both models on the calibration's images; without any the integer one runs on noise."""
+    metadata = model.metadata
+    if samples is not None:
+        batches: Iterable[Float32] = samples.again(metadata, _BATCH_SIZE)
+    else:
+        shape = (_BATCH_SIZE, *metadata.input_size)
+        batches = [np.random.default_rng().standard_normal(shape).astype(np.float32)]
+    try:
+        agreement = prove(model.model, content, metadata, batches, library)
+    except ModelError as error:
+        raise ModelError(f"{model.path}: {error}") from error
+    return agreement if samples is not None else None
+
+
+def _closing(made: Forms, agreement: Agreement | None) -> Iterator[str]:
+    """What is integer and what is not, and what that does to the answers."""
+    left = sum(map(len, made.in_float.values()))
+    because = "; these stay in float:" if left else ""
+    yield f"integer  {made.layers - left} of {made.layers} layers{because}"
+    for reason, names in made.in_float.items():
+        yield f"         {some(names)}, because {reason}"
+    if made.others:
+        kinds = [name if n == 1 else f"{n} {name}" for name, n in sorted(made.others.items())]
+        yield f"         and beside the layers {', '.join(kinds)}"
+    if agreement is not None:
+        yield f"agrees   {agreement.line}"
 
 
 def _write(contents: Mapping[Path, tuple[str, bytes]]) -> None:

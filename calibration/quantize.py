@@ -9,13 +9,16 @@ the float graph's layout.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from calibration.integer_form import IntegerForm
 from calibration.scales import Scale, share_scales
 from calibration.table import Table
 from calibration.weights import quantize_adder
@@ -25,7 +28,6 @@ from runtime.core.errors import ModelError
 from runtime.core.metadata import PREFIX
 
 _MICROSOFT = "com.microsoft"
-_TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def quantize_model(
@@ -47,16 +49,44 @@ def quantize_model(
     return _Quantizer(editor, table, keep_float).model()
 
 
+@dataclass(frozen=True)
+class Forms:
+    """Which layers of a model are integer.
+
+    Attributes:
+        layers: how many nodes have weights.
+        in_float: the names of those of them that stay in float, by the reason.
+        others: for other nodes that stay in float, how many there are of each type.
+    """
+
+    layers: int
+    in_float: Mapping[str, Sequence[str]]
+    others: Mapping[str, int]
+
+
+def forms(model: onnx.ModelProto, table: Table, keep_float: Collection[str] = ()) -> Forms:
+    """What `quantize_model` makes of each layer, and why."""
+    editor = Editor(model)
+    form = IntegerForm(editor, table.ranges, keep_float)
+    layers = 0
+    in_float: dict[str, list[str]] = defaultdict(list)
+    others: dict[str, int] = defaultdict(int)
+    for node in editor.nodes:
+        reason = form.why_not(node)
+        layers += form.is_layer(node)
+        if reason is not None and form.is_layer(node):
+            in_float[reason].append(node.name)
+        elif reason is not None:
+            others[node.op_type] += 1
+    return Forms(layers, dict(in_float), dict(others))
+
+
 class _Quantizer:
     """Builds the quantized graph, node by node, in the float graph's order."""
 
     def __init__(self, editor: Editor, table: Table, keep_float: Collection[str]) -> None:
         self._editor = editor
-        self._keep_float = keep_float
-        self._shapes = {
-            value.name: value.type.tensor_type.shape.SerializeToString()
-            for value in [*editor.graph.input, *editor.graph.value_info]
-        }
+        self._form = IntegerForm(editor, table.ranges, keep_float)
         self._scales = share_scales(editor.nodes, table.ranges, editor.constants)
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, Array] = {}
@@ -92,19 +122,12 @@ class _Quantizer:
 
     def _quantizer(self, node: onnx.NodeProto) -> Callable[[onnx.NodeProto], None] | None:
         """What quantizes the node; None for one that stays in float."""
-        if node.name in self._keep_float:
+        if self._form.why_not(node) is not None:
             return None
         if is_custom(node):
-            # The integer ShiftConv has 4-bit codes only (docs/operators.md, section 5).
-            return None if attribute(node, "weight_bits", 4) != 4 else self._add_convolution
-        computed = [name for name in node.input if name not in self._editor.constants]
-        if node.op_type in ("Add", "Mul") and len(computed) == 2:
-            return self._add_elementwise
-        if node.op_type == "Concat" and attribute(node, "axis") == 1:
-            return self._add_concat
-        if node.op_type == "GlobalAveragePool":
-            return self._add_pool
-        return None
+            return self._add_convolution
+        adders = {"Concat": self._add_concat, "GlobalAveragePool": self._add_pool}
+        return adders.get(node.op_type, self._add_elementwise)
 
     def _add_convolution(self, node: onnx.NodeProto) -> None:
         x, w, scale, bias = node.input
@@ -131,14 +154,16 @@ class _Quantizer:
     def _add_elementwise(self, node: onnx.NodeProto) -> None:
         inputs = [part for name in node.input for part in self._code_and_scale(name)]
         inputs += self._scale_inputs(node.output[0])
-        a, b = (self._shapes.get(name) for name in node.input)
+        a, b = (self._form.shapes[name] for name in node.input)
         # Ours rounds alike on every processor, and ONNX Runtime's does not; but ours broadcasts
         # nothing (docs/operators.md, section 6).
-        ours = node.op_type == "Add" and a is not None and a == b
+        ours = node.op_type == "Add" and a == b
         self._emit("QLinear" + node.op_type, inputs, node, DOMAIN if ours else _MICROSOFT)
 
     def _add_concat(self, node: onnx.NodeProto) -> None:
-        self._emit("Concat", [self._code(name) for name in node.input], node, "", axis=3)
+        rank = self._form.rank(node.output[0])
+        axis = to_last(rank).index(attribute(node, "axis") % rank)
+        self._emit("Concat", [self._code(name) for name in node.input], node, "", axis=axis)
 
     def _add_pool(self, node: onnx.NodeProto) -> None:
         inputs = [*self._code_and_scale(node.input[0]), *self._scale_inputs(node.output[0])]
@@ -169,12 +194,18 @@ class _Quantizer:
     def _code(self, value: str) -> str:
         """The name of the value's codes, channels last; they are made where there are none yet."""
         if value not in self._codes:
-            planes, codes = f"{value}/planes", f"{value}/codes"
+            codes = f"{value}/codes"
             inputs = [self._floats[value], *self._scale_inputs(value)]
-            self._nodes += [
-                helper.make_node("QuantizeLinear", inputs, [planes], f"{value}/quantize"),
-                helper.make_node("Transpose", [planes], [codes], f"{value}/to_last", perm=_TO_LAST),
-            ]
+            rank = self._form.rank(value)
+            planes = f"{value}/planes" if rank > 2 else codes
+            self._nodes.append(
+                helper.make_node("QuantizeLinear", inputs, [planes], f"{value}/quantize")
+            )
+            if rank > 2:
+                name, order = f"{value}/to_last", to_last(rank)
+                self._nodes.append(
+                    helper.make_node("Transpose", [planes], [codes], name, perm=order)
+                )
             self._codes[value] = codes
         return self._codes[value]
 
@@ -182,13 +213,18 @@ class _Quantizer:
         """The name of the value in float, as in the float graph; it is made where there is none
         yet."""
         if value not in self._floats:
-            planes = f"{value}/first"
+            codes = self._codes[value]
+            rank = self._form.rank(value)
+            planes = f"{value}/first" if rank > 2 else codes
+            if rank > 2:
+                name, order = f"{value}/to_first", to_first(rank)
+                self._nodes.append(
+                    helper.make_node("Transpose", [codes], [planes], name, perm=order)
+                )
             inputs = [planes, *self._scale_inputs(value)]
-            codes = [self._codes[value]]
-            self._nodes += [
-                helper.make_node("Transpose", codes, [planes], f"{value}/to_first", perm=_TO_FIRST),
-                helper.make_node("DequantizeLinear", inputs, [value], f"{value}/dequantize"),
-            ]
+            self._nodes.append(
+                helper.make_node("DequantizeLinear", inputs, [value], f"{value}/dequantize")
+            )
             self._floats[value] = value
         return self._floats[value]
 
@@ -216,6 +252,16 @@ class _Quantizer:
         if value is None:
             raise ModelError(f"{name} is no initializer: export the model with `make export`")
         return value
+
+
+def to_last(rank: int) -> list[int]:
+    """The order of the dimensions that brings channels last; two dimensions stay as they are."""
+    return [0, *range(2, rank), 1]
+
+
+def to_first(rank: int) -> list[int]:
+    """The order that undoes `to_last`."""
+    return [0, rank - 1, *range(1, rank - 1)]
 
 
 def _describe(model: onnx.ModelProto) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ class Samples:
         names = self._images.names
         self._chosen = [names[i] for i in subset(len(names), count)]
         self._digest = hashlib.sha256()
+        self._readable: list[str] = []
         self.bad = 0
         self.used = 0
 
@@ -70,15 +72,29 @@ class Samples:
         if not self.used:
             raise DataError(f"{self._images.path}: none of the {self.bad} images could be read")
 
+    def again(self, metadata: Metadata, size: int) -> Iterator[Float32]:
+        """The batches that `batches` gave, once more; nothing is counted or said a second time."""
+        with tqdm(self._readable, "compare", unit="image", disable=None, leave=False) as bar:
+            for names in _batched(bar, size):
+                yield np.stack([preprocess(self._images.open(name), metadata) for name in names])
+
     def _prepared(self, name: str, metadata: Metadata) -> Float32:
         image = self._images.open(name)
         try:
             prepared = preprocess(image, metadata)
         except DataError as error:
             raise DataError(f"{self._images.path}/{name}: {error}") from error
+        self._readable.append(name)
         self._digest.update(
             f"{name}\0{image.width}x{image.height}\0".encode(errors="surrogateescape")
         )
         self._digest.update(image.tobytes())
         self.used += 1
         return prepared
+
+
+def _batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of up to `size` names."""
+    rest = iter(names)
+    while batch := list(islice(rest, size)):
+        yield batch

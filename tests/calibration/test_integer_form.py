@@ -1,0 +1,216 @@
+"""Which nodes become integer, whatever the rank of their values; and that what is written runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from calibration import __main__ as command
+from calibration.proof import prove
+from calibration.quantize import forms, quantize_model
+from calibration.table import Table
+from export.operators import ShiftConv2d
+from runtime.core.errors import ModelError
+from runtime.core.metadata import parse
+from runtime.core.onnx_header import read_metadata
+from tests.calibration.test_quantize import (
+    all_values,
+    exported,
+    images,
+    noise_ratio,
+    session,
+    table_of,
+)
+from tests.support.models.exported import CLASSES
+from tests.support.models.runtime import photo
+
+
+def shift(inputs: int, outputs: int) -> ShiftConv2d:
+    return ShiftConv2d(inputs, outputs, 1, bias=True, min_exponent=-6)
+
+
+class Stem(nn.Module):
+    """A shift layer, its pooled vector and two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            ShiftConv2d(3, 8, 3, 2, 1, min_exponent=-6), nn.BatchNorm2d(8), nn.ReLU()
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.first, self.second = nn.Linear(8, CLASSES), nn.Linear(8, CLASSES)
+        self.wide = nn.Linear(16, CLASSES)
+        self.classifier, self.wide_shift = shift(8, CLASSES), shift(16, CLASSES)
+
+    def planes(self, x: Tensor) -> Tensor:
+        y: Tensor = self.stem(x)
+        return y
+
+    def vector(self, x: Tensor) -> Tensor:
+        return torch.flatten(self.pool(self.planes(x)), 1)
+
+
+class SumIsTheLast(Stem):
+    def forward(self, x: Tensor) -> Tensor:
+        vector = self.vector(x)
+        return cast(Tensor, self.first(vector) + self.second(vector))
+
+
+class ProductOfVectors(Stem):
+    def forward(self, x: Tensor) -> Tensor:
+        vector = self.vector(x)
+        return cast(Tensor, self.first(vector * torch.sigmoid(vector)))
+
+
+class JoinedVectors(Stem):
+    def forward(self, x: Tensor) -> Tensor:
+        vector = self.vector(x)
+        return cast(Tensor, self.wide(torch.cat([vector, torch.relu(vector)], 1)))
+
+
+class JoinedLines(Stem):
+    def forward(self, x: Tensor) -> Tensor:
+        lines = torch.flatten(self.planes(x), 2)
+        return cast(Tensor, self.wide(torch.cat([lines, lines + lines], 1).mean(2)))
+
+
+class JoinedAlongTheLast(Stem):
+    def forward(self, x: Tensor) -> Tensor:
+        planes = self.planes(x)
+        joined = torch.cat([planes, planes + planes], -1)
+        return torch.flatten(self.classifier(self.pool(joined)), 1)
+
+
+class JoinedWithNothing(Stem):
+    def forward(self, x: Tensor) -> Tensor:
+        planes = self.planes(x)
+        joined = torch.cat([planes, torch.zeros_like(planes)], 1)
+        return torch.flatten(self.wide_shift(self.pool(joined)), 1)
+
+
+class PlanesAndVector(Stem):
+    """A gate of two dimensions that is brought to four."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        planes = self.planes(x)
+        gate = torch.sigmoid(self.vector(x))[:, :, None, None]
+        return torch.flatten(self.classifier(self.pool(planes * gate)), 1)
+
+
+@pytest.mark.parametrize(
+    ("network", "integer"),
+    [
+        (SumIsTheLast, {"QLinearAdd": 1}),
+        (ProductOfVectors, {"QLinearMul": 1}),
+        (JoinedVectors, {"Concat": 1}),
+        (JoinedLines, {"QLinearAdd": 1, "Concat": 1}),
+        (JoinedAlongTheLast, {"QLinearAdd": 1, "Concat": 1}),
+        (JoinedWithNothing, {"Concat": 1}),
+        (PlanesAndVector, {"QLinearMul": 1}),
+    ],
+)
+def test_what_joins_values_of_any_rank_is_integer(
+    network: type[nn.Module], integer: dict[str, int], operator_library: Path
+) -> None:
+    float_model, x = exported(network()), images()
+    model = quantize_model(float_model, table_of(all_values(float_model, operator_library, x)))
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert {kind: kinds[kind] for kind in integer} == integer
+    joined = [node for node in model.graph.node if node.op_type in integer]
+    assert all(node.output[0].endswith("/codes") for node in joined)
+    expected = session(float_model, operator_library).run(None, {"input": x})[0]
+    out = session(model, operator_library).run(None, {"input": x})[0]
+    assert out.shape == expected.shape
+    assert noise_ratio(out, expected) < 0.1
+
+
+class Mixed(Stem):
+    """A layer with 8-bit codes, one that multiplies, and a gate in float."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = ShiftConv2d(8, 8, 1, mode="ps", bits=6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fine(self.planes(x))
+        return cast(Tensor, self.first(torch.flatten(self.pool(torch.sigmoid(y)), 1)))
+
+
+def test_what_stays_in_float_is_told_with_its_reason(operator_library: Path) -> None:
+    model = exported(Mixed())
+    table = table_of(all_values(model, operator_library, images()))
+    made = forms(model, table)
+    assert made.layers == 3
+    assert made.in_float == {
+        "its weights have 8 bits, and integers take 4": ["fine"],
+        "Gemm has no integer form here": ["first"],
+    }
+    assert made.others == {"Sigmoid": 1, "Flatten": 1}
+    assert forms(model, table, ["stem.0"]).in_float["KEEP_FLOAT names it"] == ["stem.0"]
+
+
+def write_images(folder: Path, count: int = 5) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        photo(np.random.default_rng()).save(folder / f"{i}.png")
+    return folder
+
+
+def test_the_command_ends_with_what_is_integer_and_how_it_agrees(
+    tmp_path: Path, operator_library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mixed.onnx"
+    onnx.save(exported(Mixed()), path)
+    data, out = write_images(tmp_path / "data"), tmp_path / "q.onnx"
+    arguments = [str(path), "--library", str(operator_library), "--out", str(out)]
+    assert command.main([*arguments, "--data", str(data)]) == 0
+    lines = capsys.readouterr().out.splitlines()[-5:]
+    assert lines[0] == "integer  1 of 3 layers; these stay in float:"
+    assert lines[1] == "         fine, because its weights have 8 bits, and integers take 4"
+    assert lines[3] == "         and beside the layers Flatten, Sigmoid"
+    assert lines[4].startswith("agrees   ")
+    assert " of 5 images have the float model's class; outputs " in lines[4]
+    out.unlink()
+    assert command.main([*arguments, "--table", str(out.with_suffix(".json"))]) == 0
+    assert "agrees" not in capsys.readouterr().out
+
+
+def test_a_model_that_does_not_run_gets_no_name(
+    tmp_path: Path, operator_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mixed.onnx"
+    onnx.save(exported(Mixed()), path)
+
+    def broken(model: onnx.ModelProto, table: Table, keep: object) -> onnx.ModelProto:
+        made = quantize_model(model, table)
+        made.graph.node[0].input[0] = "no such value"
+        return made
+
+    monkeypatch.setattr(command, "quantize_model", broken)
+    arguments = [str(path), "--library", str(operator_library), "--out", str(tmp_path / "q.onnx")]
+    with pytest.raises(ModelError, match=r"does not run: .*no such value.*KEEP_FLOAT"):
+        command.main([*arguments, "--data", str(write_images(tmp_path / "data"))])
+    assert {file.name for file in tmp_path.iterdir()} == {"mixed.onnx", "data"}
+
+
+def test_other_shapes_and_what_is_not_finite_are_no_agreement(
+    tmp_path: Path, operator_library: Path
+) -> None:
+    model = exported(Mixed())
+    onnx.save(model, tmp_path / "m.onnx")
+    metadata = parse(read_metadata(str(tmp_path / "m.onnx")))
+    x, library = images(), str(operator_library)
+    content = model.SerializeToString()
+    same = prove(model, content, metadata, [x[:4], x[4:]], library)
+    assert (same.images, same.same) == (16, 16)
+    assert same.decibels > 200
+    x[0] = np.nan
+    with pytest.raises(ModelError, match="others that are not finite"):
+        prove(model, content, metadata, [x], library)
