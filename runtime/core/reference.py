@@ -8,6 +8,7 @@ import numpy as np
 
 from runtime.core.arrays import FloatArray
 from runtime.core.errors import ModelError, reason
+from runtime.core.files import open_regular
 
 
 class Reference(NamedTuple):
@@ -43,7 +44,7 @@ def read(path: str) -> Reference:
     """The reference at `path`. Raises ModelError, naming it, where it is missing or damaged."""
     try:
         # np.load is not used, since NumPy 1.19 prints a traceback of its own on a damaged file.
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             entries = {name: _array(archive.read(name + ".npy")) for name in Reference._fields}
     # The readers raise exceptions of nearly every type on bytes that are something else.
     except Exception as error:
