@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import onnx
 
+from calibration.scales import Scale
+from calibration.weights import FourBits, four_bits
 from export.onnx_export.graph import Editor, attribute, is_custom
 
 Shape = tuple[int | str, ...]
+
+LEAST_DECIBELS = 30.0
+"""A shift layer with 8-bit codes is written with 4-bit codes where that leaves its weights this
+signal-to-noise ratio: a hundredth of a tensor's deviation is what rounding to codes costs anyway,
+which is 40 dB, and a layer adds up many weights."""
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -18,15 +26,16 @@ class IntegerForm:
 
     Args:
         editor: the float graph, whose value_info has the shapes.
-        activations: names of the values that a grid is known for: float, and not constants.
+        scales: of the values that have a grid: float ones that are not constants.
         keep_float: names of nodes that are to compute in float.
     """
 
     def __init__(
-        self, editor: Editor, activations: Collection[str], keep_float: Collection[str]
+        self, editor: Editor, scales: Mapping[str, Scale], keep_float: Collection[str]
     ) -> None:
+        self._editor = editor
         self._constants = editor.constants
-        self._activations = activations
+        self._scales = scales
         self._keep_float = keep_float
         graph = editor.graph
         self.shapes: Mapping[str, Shape] = {
@@ -48,9 +57,9 @@ class IntegerForm:
         if node.name in self._keep_float:
             return "KEEP_FLOAT names it"
         if is_custom(node):
-            # The integer ShiftConv has 4-bit codes only (docs/operators.md, section 5).
-            bits = attribute(node, "weight_bits", 4)
-            return None if bits == 4 else f"its weights have {bits} bits, and integers take 4"
+            return self._why_not_custom(node)
+        if self.absorber(node) is not None:
+            return None
         if node.op_type in ("Add", "Mul", "Concat"):
             return self._why_not_joined(node)
         if node.op_type == "GlobalAveragePool":
@@ -64,12 +73,52 @@ class IntegerForm:
         weights = any(name in self._constants for name in node.input[1:])
         return node.op_type in _WEIGHTED and weights
 
+    def four_bits(self, node: onnx.NodeProto) -> FourBits | None:
+        """The weights of a ShiftConv with 8-bit codes in 4-bit ones (docs/operators.md, section 5);
+        None for another node, and where the graph does not say how many channels it reads."""
+        shape = self.shapes.get(node.input[0], ())
+        is_wide = is_custom(node) and attribute(node, "weight_bits", 4) == 8
+        words = self._constants.get(node.input[1]) if is_wide else None
+        if words is None or len(shape) != 4 or not isinstance(shape[1], int):
+            return None
+        taps = math.prod(attribute(node, "kernel_shape"))
+        return four_bits(words, shape[1] // attribute(node, "group", 1) * taps)
+
+    def absorbed(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """The ReLU that a sum or a product does by the end of its codes: its one reader, whose
+        grid begins at 0."""
+        value = node.output[0]
+        if node.op_type not in ("Add", "Mul") or not self._editor.has_one_reader(value):
+            return None
+        (reader,) = self._editor.readers(value)
+        kept = {node.name, reader.name} & set(self._keep_float)
+        if reader.op_type != "Relu" or kept or self._why_not_joined(node) is not None:
+            return None
+        scale = self._scales.get(reader.output[0])
+        return reader if scale is not None and scale.grid.zero_point == 0 else None
+
+    def absorber(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """The sum or the product that does this ReLU."""
+        producer = self._editor.producer(node.input[0], "Add", "Mul") if node.input else None
+        return producer if producer is not None and self.absorbed(producer) is node else None
+
+    def _why_not_custom(self, node: onnx.NodeProto) -> str | None:
+        bits = attribute(node, "weight_bits", 4)
+        if bits == 4:
+            return None
+        narrow = self.four_bits(node)
+        if narrow is None:
+            return f"its weights have {bits} bits, and integers take 4"
+        if narrow.decibels < LEAST_DECIBELS:
+            return f"4 bits would leave its weights {narrow.decibels:.0f} dB"
+        return None
+
     def _why_not_joined(self, node: onnx.NodeProto) -> str | None:
         """Of a node that joins values: they have to lie alike, channels last."""
         names = [*node.input, node.output[0]]
         if any(name in self._constants for name in node.input):
             return "a constant is one of its inputs"
-        if any(name not in self._activations for name in names):
+        if any(name not in self._scales for name in names):
             return "its values are no floats"
         ranks = {self.rank(name) for name in names}
         if len(ranks) > 1 or min(ranks) < 2:

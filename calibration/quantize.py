@@ -67,7 +67,8 @@ class Forms:
 def forms(model: onnx.ModelProto, table: Table, keep_float: Collection[str] = ()) -> Forms:
     """What `quantize_model` makes of each layer, and why."""
     editor = Editor(model)
-    form = IntegerForm(editor, table.ranges, keep_float)
+    scales = share_scales(editor.nodes, table.ranges, editor.constants)
+    form = IntegerForm(editor, scales, keep_float)
     layers = 0
     in_float: dict[str, list[str]] = defaultdict(list)
     others: dict[str, int] = defaultdict(int)
@@ -86,8 +87,8 @@ class _Quantizer:
 
     def __init__(self, editor: Editor, table: Table, keep_float: Collection[str]) -> None:
         self._editor = editor
-        self._form = IntegerForm(editor, table.ranges, keep_float)
         self._scales = share_scales(editor.nodes, table.ranges, editor.constants)
+        self._form = IntegerForm(editor, self._scales, keep_float)
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, Array] = {}
         # These map a value to the name of its codes, channels last, and to the name of its float
@@ -126,8 +127,13 @@ class _Quantizer:
             return None
         if is_custom(node):
             return self._add_convolution
+        if self._form.absorber(node) is not None:
+            return self._skip
         adders = {"Concat": self._add_concat, "GlobalAveragePool": self._add_pool}
         return adders.get(node.op_type, self._add_elementwise)
+
+    def _skip(self, node: onnx.NodeProto) -> None:
+        """Its output was made together with the node before it."""
 
     def _add_convolution(self, node: onnx.NodeProto) -> None:
         x, w, scale, bias = node.input
@@ -136,6 +142,10 @@ class _Quantizer:
             weight, offset = quantize_adder(weight, factor, offset, self._scale(x).grid)
         names = OPERATORS[node.op_type].attribute_names
         attributes = {name: attribute(node, name) for name in names}
+        narrow = self._form.four_bits(node)
+        if narrow is not None:
+            weight, factor = narrow.words, factor * narrow.factor
+            attributes["weight_bits"] = 4
         self._emit(
             "QLinear" + node.op_type,
             [
@@ -153,12 +163,13 @@ class _Quantizer:
 
     def _add_elementwise(self, node: onnx.NodeProto) -> None:
         inputs = [part for name in node.input for part in self._code_and_scale(name)]
-        inputs += self._scale_inputs(node.output[0])
+        made = self._form.absorbed(node) or node
+        inputs += self._scale_inputs(made.output[0])
         a, b = (self._form.shapes[name] for name in node.input)
         # Ours rounds alike on every processor, and ONNX Runtime's does not; but ours broadcasts
         # nothing (docs/operators.md, section 6).
         ours = node.op_type == "Add" and a == b
-        self._emit("QLinear" + node.op_type, inputs, node, DOMAIN if ours else _MICROSOFT)
+        self._emit("QLinear" + node.op_type, inputs, made, DOMAIN if ours else _MICROSOFT)
 
     def _add_concat(self, node: onnx.NodeProto) -> None:
         rank = self._form.rank(node.output[0])

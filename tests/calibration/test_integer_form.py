@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -10,12 +12,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from calibration import __main__ as command
+from calibration.model_file import ModelFile
 from calibration.proof import prove
 from calibration.quantize import forms, quantize_model
 from calibration.table import Table
+from calibration.validation.compare import compare
+from calibration.validation.pair import Pair
+from calibration.weights import four_bits
+from export import Spec, export_model
+from export.onnx_export.codec import pack, unpack
 from export.operators import ShiftConv2d
 from runtime.core.errors import ModelError
 from runtime.core.metadata import parse
@@ -28,6 +37,7 @@ from tests.calibration.test_quantize import (
     session,
     table_of,
 )
+from tests.support.models.authors_networks import deepshift_ps, deepshift_q, settle, shiftaddnet
 from tests.support.models.exported import CLASSES
 from tests.support.models.runtime import photo
 
@@ -132,24 +142,35 @@ def test_what_joins_values_of_any_rank_is_integer(
 
 
 class Mixed(Stem):
-    """A layer with 8-bit codes, one that multiplies, and a gate in float."""
+    """A layer of many small weights, one that multiplies, and a gate in float."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fine = ShiftConv2d(8, 8, 1, mode="ps", bits=6)
+        self.fine = ShiftConv2d(8, 8, 3, padding=1, mode="ps", bits=6)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.fine(self.planes(x))
         return cast(Tensor, self.first(torch.flatten(self.pool(torch.sigmoid(y)), 1)))
 
 
-def test_what_stays_in_float_is_told_with_its_reason(operator_library: Path) -> None:
+def mixed() -> onnx.ModelProto:
+    """Beside a weight of 1 there are 71 of 2^-8 in each channel of `fine`, which 4 bits lose."""
     model = exported(Mixed())
+    (fine,) = [node for node in model.graph.node if node.name == "fine"]
+    weights = np.full((8, 72), 2.0**-8)
+    weights[:, 0] = 1
+    (words,) = [tensor for tensor in model.graph.initializer if tensor.name == fine.input[1]]
+    words.CopyFrom(numpy_helper.from_array(pack(weights, 8), words.name))
+    return model
+
+
+def test_what_stays_in_float_is_told_with_its_reason(operator_library: Path) -> None:
+    model = mixed()
     table = table_of(all_values(model, operator_library, images()))
     made = forms(model, table)
     assert made.layers == 3
     assert made.in_float == {
-        "its weights have 8 bits, and integers take 4": ["fine"],
+        "4 bits would leave its weights 30 dB": ["fine"],
         "Gemm has no integer form here": ["first"],
     }
     assert made.others == {"Sigmoid": 1, "Flatten": 1}
@@ -167,13 +188,13 @@ def test_the_command_ends_with_what_is_integer_and_how_it_agrees(
     tmp_path: Path, operator_library: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mixed.onnx"
-    onnx.save(exported(Mixed()), path)
+    onnx.save(mixed(), path)
     data, out = write_images(tmp_path / "data"), tmp_path / "q.onnx"
     arguments = [str(path), "--library", str(operator_library), "--out", str(out)]
     assert command.main([*arguments, "--data", str(data)]) == 0
     lines = capsys.readouterr().out.splitlines()[-5:]
     assert lines[0] == "integer  1 of 3 layers; these stay in float:"
-    assert lines[1] == "         fine, because its weights have 8 bits, and integers take 4"
+    assert lines[1] == "         fine, because 4 bits would leave its weights 30 dB"
     assert lines[3] == "         and beside the layers Flatten, Sigmoid"
     assert lines[4].startswith("agrees   ")
     assert " of 5 images have the float model's class; outputs " in lines[4]
@@ -186,7 +207,7 @@ def test_a_model_that_does_not_run_gets_no_name(
     tmp_path: Path, operator_library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "mixed.onnx"
-    onnx.save(exported(Mixed()), path)
+    onnx.save(mixed(), path)
 
     def broken(model: onnx.ModelProto, table: Table, keep: object) -> onnx.ModelProto:
         made = quantize_model(model, table)
@@ -203,7 +224,7 @@ def test_a_model_that_does_not_run_gets_no_name(
 def test_other_shapes_and_what_is_not_finite_are_no_agreement(
     tmp_path: Path, operator_library: Path
 ) -> None:
-    model = exported(Mixed())
+    model = mixed()
     onnx.save(model, tmp_path / "m.onnx")
     metadata = parse(read_metadata(str(tmp_path / "m.onnx")))
     x, library = images(), str(operator_library)
@@ -214,3 +235,50 @@ def test_other_shapes_and_what_is_not_finite_are_no_agreement(
     x[0] = np.nan
     with pytest.raises(ModelError, match="others that are not finite"):
         prove(model, content, metadata, [x], library)
+
+
+def test_four_bits_keep_what_is_large_and_lose_what_is_small() -> None:
+    rng = np.random.default_rng()
+    exponents = rng.integers(-12, 1, (5, 40)).astype(np.float64)
+    exponents[:, 0] = [-3, 0, -7, -1, -20]
+    exponents[4, 1:] -= 8
+    weights = np.exp2(exponents) * rng.choice([-1.0, 1.0], exponents.shape)
+    weights[3] = 0
+    made = four_bits(pack(weights, 8), 40)
+    kept = unpack(made.words, weights.shape, 4).astype(np.float64) * made.factor[:, None]
+    largest = np.abs(weights).max(1, keepdims=True)
+    large = np.abs(weights) >= largest / 64
+    np.testing.assert_array_equal(kept[large], weights[large])
+    assert (np.abs(kept - weights) <= largest / 128).all()
+    noise = np.square(kept - weights).sum()
+    assert made.decibels == pytest.approx(10 * np.log10(np.square(weights).sum() / noise))
+    exact = four_bits(pack(np.exp2(rng.integers(-6, 1, (3, 8)).astype(np.float64)), 8), 8)
+    assert exact.decibels == np.inf
+
+
+@pytest.mark.parametrize(
+    "network", [shiftaddnet, partial(deepshift_q, 5), partial(deepshift_ps, 5)]
+)
+def test_networks_of_the_field_are_integer_between_their_ends(
+    network: Callable[[], nn.Module], tmp_path: Path, operator_library: Path
+) -> None:
+    """Shift layers of five bits, adders, and sums with their ReLU; what is compared layer by layer
+    loses no more than rounding costs."""
+    size = (3, 32, 32)
+    path = tmp_path / "authors.onnx"
+    onnx.save(export_model(settle(network(), size).eval(), Spec(input_size=size)), path)
+    library, out = str(operator_library), tmp_path / "authors.int8.onnx"
+    arguments = [str(path), "--library", library, "--out", str(out), "--method", "minmax"]
+    assert command.main([*arguments, "--data", str(write_images(tmp_path / "data", 8))]) == 0
+    model = onnx.load(out)
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["ShiftConv"] == kinds["AdderConv"] == kinds["Add"] == 0
+    assert kinds["QLinearShiftConv"] >= 20
+    assert kinds["QLinearAdd"] == 9
+    assert kinds["Relu"] <= 1
+    assert kinds["Transpose"] <= 6
+    pair = Pair(ModelFile(path), ModelFile(out), out.with_suffix(".json"), library)
+    x = np.random.default_rng().normal(size=(4, *size)).astype(np.float32)
+    result = compare(pair, x, 0)
+    assert sum(layer.isolated is not None for layer in result.layers) >= 29
+    assert [layer.layer.name for layer in result.layers if layer.faulty] == []

@@ -225,7 +225,7 @@ def test_a_kept_layer_computes_in_float(operator_library: Path) -> None:
     np.testing.assert_array_equal(after[kept.input[1]], before[kept.input[1]])
 
 
-def test_eight_bit_codes_stay_in_float(operator_library: Path) -> None:
+def test_eight_bit_codes_become_four(operator_library: Path) -> None:
     """The integer ShiftConv has 4-bit codes only (docs/operators.md, section 5)."""
     model = exported(TinyNet())
     wide = {
@@ -233,7 +233,9 @@ def test_eight_bit_codes_stay_in_float(operator_library: Path) -> None:
     }
     result = quantized(model, operator_library, images())
     assert wide
-    assert wide <= {node.name for node in result.graph.node if node.op_type == "ShiftConv"}
+    layers = {node.name: node for node in result.graph.node if node.op_type == "QLinearShiftConv"}
+    for name in wide:
+        assert helper.make_attribute("weight_bits", 4) in layers[name].attribute
 
 
 def test_adder_weights_are_clamped_without_loss() -> None:

@@ -32,6 +32,7 @@ MakeSearch = Callable[..., Search]
 QUANTIZED = [
     "stem.0",
     "depthwise.0",
+    "grouped.0",
     "adder.0",
     "pointwise.0",
     "/Add",
@@ -174,7 +175,7 @@ def test_the_command_writes_what_was_chosen(
     written = onnx.load(tmp_path / "q.onnx")
     assert not [node for node in written.graph.node if "QLinear" in node.op_type]
     shown = capsys.readouterr().out
-    assert "6 of 6 nodes in float" in shown
+    assert "7 of 7 nodes in float" in shown
     again = next(line.split("=")[1] for line in shown.splitlines() if "KEEP_FLOAT=" in line)
     assert set(again.split(",")) == set(QUANTIZED) - {"stem.0"}
 

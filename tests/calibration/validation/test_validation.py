@@ -160,7 +160,8 @@ def run(model: onnx.ModelProto, library: Path, x: Array, names: list[str]) -> di
 def test_a_layer_by_itself_has_no_noise_of_the_ones_before(
     tiny: Path, operator_library: Path
 ) -> None:
-    result = compare(pair_of(tiny, operator_library), images(tiny), 0.0)
+    # Six images give the last layer 42 outputs, of which a ratio is no better than to half a dB.
+    result = compare(pair_of(tiny, operator_library), images(tiny, 60), 0.0)
     layers = by_name(result)
     first = layers["stem.0"]
     assert first.isolated == first.accumulated
@@ -171,7 +172,7 @@ def test_a_layer_by_itself_has_no_noise_of_the_ones_before(
             assert abs(beyond) < BEYOND_ROUNDING, layer.layer.name
     # 8-bit shift codes and a Conv have no integer operator.
     floats = [layer.layer.name for layer in result.layers if layer.isolated is None]
-    assert floats == ["grouped.0", "plain.0"]
+    assert floats == ["plain.0"]
     assert {layer.layer.name for layer in result.worst_first[-2:]} == set(floats)
 
 
