@@ -10,6 +10,7 @@ import onnx
 from calibration.scales import Scale
 from calibration.weights import FourBits, four_bits
 from export.onnx_export.graph import Editor, attribute, is_custom
+from export.operator_table import OPERATORS
 
 Shape = tuple[int | str, ...]
 
@@ -103,6 +104,8 @@ class IntegerForm:
         return producer if producer is not None and self.absorbed(producer) is node else None
 
     def _why_not_custom(self, node: onnx.NodeProto) -> str | None:
+        if f"QLinear{node.op_type}" not in OPERATORS:
+            return f"{node.op_type} has no integer form here"
         bits = attribute(node, "weight_bits", 4)
         if bits == 4:
             return None

@@ -23,6 +23,7 @@ from export.errors import place_of
 from export.loading.standins import standins
 from export.models import MODELS, ModelSpec
 from runtime.core.errors import ShiftAddError, one_line
+from runtime.engines.tensorrt.engine_file import SUFFIXES
 
 FORMS = "a registered name, path/to/file.py:callable, or package.module:callable"
 
@@ -30,7 +31,7 @@ FORMS = "a registered name, path/to/file.py:callable, or package.module:callable
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 # Files that are given in MODEL's place.
-_EXPORTED = (".onnx", ".engine")
+_EXPORTED = (".onnx", *SUFFIXES)
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".tar", ".bin", ".safetensors")
 _ARGUMENTS = ": its arguments are MODEL_ARGS='name=value ...' (--model-args)"
 # Callables that a message lists at most.

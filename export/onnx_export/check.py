@@ -110,13 +110,13 @@ def _check_weights(editor: Editor, node: onnx.NodeProto, channels: int | None) -
         _refuse(node, "output channels", f"a positive multiple of group {group}", outputs)
     if channels is not None and channels % group:
         _refuse(node, "channels of X", f"a multiple of group {group}", channels)
-    if node.op_type == "AdderConv":
-        _check_adder_weight(node, weight, channels)
+    if "weight_bits" in OPERATORS[node.op_type].attribute_names:
+        _check_packed_weight(node, weight, channels)
     else:
-        _check_shift_weight(node, weight, channels)
+        _check_plain_weight(node, weight, channels)
 
 
-def _check_adder_weight(node: onnx.NodeProto, weight: Array, channels: int | None) -> None:
+def _check_plain_weight(node: onnx.NodeProto, weight: Array, channels: int | None) -> None:
     depth = weight.shape[1] if weight.ndim == 4 else 0
     if channels is not None:
         depth = channels // attribute(node, "group")
@@ -126,7 +126,7 @@ def _check_adder_weight(node: onnx.NodeProto, weight: Array, channels: int | Non
         _refuse(node, "W", "finite values", weight[~np.isfinite(weight)][0])
 
 
-def _check_shift_weight(node: onnx.NodeProto, weight: Array, channels: int | None) -> None:
+def _check_packed_weight(node: onnx.NodeProto, weight: Array, channels: int | None) -> None:
     if channels is None:
         raise ValueError(f"{_title(node)}: X has no known number of channels")
     depth = channels // attribute(node, "group")

@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 
 from export.onnx_export.graph import Array, Editor, attribute, is_custom
+from export.operator_table import FLOAT_OPERATORS
 
 _EPSILON = 1e-5  # ONNX's default
 
 
 def fold_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with each BatchNormalization behind a Conv, ShiftConv or AdderConv folded in.
+    """The model with each BatchNormalization behind a Conv or a custom node folded in.
 
     gamma * (v - mean) / sqrt(var + epsilon) + beta = v * factor + offset. A custom node takes
     factor and offset into its scale and bias, a Conv into its weight and bias; they are computed in
@@ -21,7 +22,7 @@ def fold_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in editor.nodes:
         if node.op_type != "BatchNormalization":
             continue
-        layer = editor.producer(node.input[0], "Conv", "ShiftConv", "AdderConv")
+        layer = editor.producer(node.input[0], "Conv", *FLOAT_OPERATORS)
         factor_offset = _factor_offset(editor, node)
         if layer is None or factor_offset is None or not editor.has_one_reader(node.input[0]):
             continue

@@ -8,14 +8,14 @@ from collections.abc import Collection
 import onnx
 
 from export.onnx_export.graph import Editor
+from export.operator_table import FLOAT_OPERATORS, OPERATORS
 
 _WEIGHTS = {
     "Conv": ("weight", "bias"),
     "ConvTranspose": ("weight", "bias"),
     "Gemm": ("weight", "bias"),
     "MatMul": ("weight",),
-    "ShiftConv": ("W", "scale", "bias"),
-    "AdderConv": ("W", "scale", "bias"),
+    **{name: OPERATORS[name].input_names[1:] for name in FLOAT_OPERATORS},
 }
 
 

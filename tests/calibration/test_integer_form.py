@@ -25,6 +25,7 @@ from calibration.validation.pair import Pair
 from calibration.weights import four_bits
 from export import Spec, export_model
 from export.onnx_export.codec import pack, unpack
+from export.operator_table import OPERATORS
 from export.operators import ShiftConv2d
 from runtime.core.errors import ModelError
 from runtime.core.metadata import parse
@@ -175,6 +176,16 @@ def test_what_stays_in_float_is_told_with_its_reason(operator_library: Path) -> 
     }
     assert made.others == {"Sigmoid": 1, "Flatten": 1}
     assert forms(model, table, ["stem.0"]).in_float["KEEP_FLOAT names it"] == ["stem.0"]
+
+
+def test_a_float_operator_without_an_integer_one_stays_in_float(
+    operator_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = mixed()
+    table = table_of(all_values(model, operator_library, images()))
+    monkeypatch.delitem(OPERATORS, "QLinearShiftConv")
+    reason = "ShiftConv has no integer form here"
+    assert forms(model, table).in_float[reason] == ["stem.0", "fine"]
 
 
 def write_images(folder: Path, count: int = 5) -> Path:

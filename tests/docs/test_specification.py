@@ -56,6 +56,10 @@ def test_inputs_of_the_addition() -> None:
     assert OPERATORS["QLinearAdd"].attributes == ()
 
 
+def test_every_convolution_has_a_section_whose_inputs_are_compared() -> None:
+    assert list(TITLES) == [name for name, entry in OPERATORS.items() if entry.attributes]
+
+
 def test_every_operator_is_in_the_first_table() -> None:
     assert [row[0].strip("`") for row in rows(PAGE)] == list(OPERATORS)
 

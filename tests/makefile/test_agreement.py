@@ -7,6 +7,7 @@ from pathlib import Path
 
 from calibration.ranges import METHODS
 from device_scripts.host import boards
+from device_scripts.host.commands import targets
 from device_scripts.host.commands.libraries import known_boards
 from device_scripts.host.commands.named import LABEL_LISTS
 from device_scripts.host.commands.targets import TARGETS
@@ -17,6 +18,7 @@ from export import labels
 from export.onnx_export.model import TARGETS as EXPORTED_FORMS
 from export.recognition import FIXED_POINT
 from export.training.fixed_point import BITS
+from export.validation import __main__ as validation
 from runtime import build_engine
 
 MAKEFILE = (Path(__file__).resolve().parents[2] / "Makefile").read_text()
@@ -42,3 +44,7 @@ def test_forms_and_boards_are_those_of_the_programs() -> None:
         "METHOD": {*METHODS},
         "PRECISION": {*build_engine._PRECISIONS},
     }
+
+
+def test_engines_of_a_comparison_are_those_of_validation() -> None:
+    assert targets._BACKENDS == validation._BACKENDS

@@ -114,6 +114,7 @@ def test_a_registered_name() -> None:
         ("{}/broken.py", r"makes the network: \S+/broken\.py:NAME$"),
         ("{}/net.onnx", r"is given as MODEL_FILE=\S+/net\.onnx$"),
         ("net.fp16.engine", r"is given as MODEL_FILE=net\.fp16\.engine$"),
+        ("net.plan", r"is given as MODEL_FILE=net\.plan$"),
         ("best.pt", r"its weights are given as CHECKPOINT=best\.pt, beside a MODEL"),
         ("a/model.safetensors", r"are given as CHECKPOINT=a/model\.safetensors, beside"),
         ("{}/net.py:Nett", r"has no 'Nett'; it has Net, ready, fails, in_torch, leaves, text"),

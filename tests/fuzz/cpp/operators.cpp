@@ -10,6 +10,7 @@
 
 #include "float/convolution.h"
 #include "integer/convolution.h"
+#include "kernel_tables.h"
 #include "shiftadd/packed_weights.h"
 #include "support.h"
 #include "values.h"
@@ -122,29 +123,6 @@ std::vector<T> written(int64_t count, const Run& run) {
   return outputs[0];
 }
 
-std::vector<const cpu::MicroKernels*> float_kernels() {
-  std::vector<const cpu::MicroKernels*> tables = {&cpu::portable_micro_kernels()};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    tables.push_back(&cpu::avx2_micro_kernels());
-    if (__builtin_cpu_supports("avx512f")) tables.push_back(&cpu::avx512_micro_kernels());
-  }
-#endif
-  return tables;
-}
-
-std::vector<const cpu::IntegerKernels*> integer_kernels() {
-  std::vector<const cpu::IntegerKernels*> tables = {&cpu::portable_integer_kernels()};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) tables.push_back(&cpu::avx2_integer_kernels());
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vnni")) {
-    tables.push_back(&cpu::avx512_integer_kernels());
-  }
-#endif
-  return tables;
-}
-
 int64_t x_elements(const ConvGeometry& g) { return g.batch * g.channels * g.height * g.width; }
 
 int64_t y_elements(const ConvGeometry& g) {
@@ -152,7 +130,7 @@ int64_t y_elements(const ConvGeometry& g) {
 }
 
 void run_float(FuzzedDataProvider& bytes, const Input& input) {
-  static const auto tables = float_kernels();
+  static const auto tables = test::float_tables();
   const ConvGeometry& g = input.geometry;
   const std::vector<float> weights = is_shift(input.kind)
                                          ? decoded(input, take_words(bytes, input))
@@ -189,7 +167,7 @@ std::vector<uint8_t> integer_weights(FuzzedDataProvider& bytes, const Input& inp
 }
 
 void run_integer(FuzzedDataProvider& bytes, const Input& input) {
-  static const auto tables = integer_kernels();
+  static const auto tables = test::integer_tables();
   const ConvGeometry& g = input.geometry;
   const Quantization q = quantization(bytes);
   const test::Guarded<uint8_t> w(integer_weights(bytes, input));

@@ -15,6 +15,7 @@
 #include "integer/addition.h"
 #include "integer/convolution.h"
 #include "integer_case.h"
+#include "kernel_tables.h"
 #include "shiftadd/convolution.h"
 #include "support.h"
 
@@ -152,28 +153,13 @@ void test_addition(const Addition& addition, const cpu::IntegerKernels& kernels)
          std::string(kernels.name) + ": a sum of " + detail::text(expected.size()) + " codes");
 }
 
-std::vector<const cpu::IntegerKernels*> tables_of_this_machine() {
-  std::vector<const cpu::IntegerKernels*> tables = {&cpu::portable_integer_kernels()};
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2")) tables.push_back(&cpu::avx2_integer_kernels());
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vnni")) {
-    tables.push_back(&cpu::avx512_integer_kernels());
-  }
-#elif defined(__aarch64__)
-  tables.push_back(&cpu::neon_integer_kernels());
-#endif
-  return tables;
-}
-
 }  // namespace
 
 int main() {
   std::random_device seed_source;
   const unsigned seed = seed_source();
   std::mt19937 random(seed);
-  const auto tables = tables_of_this_machine();
+  const auto tables = test::integer_tables();
   std::set<uint8_t> codes;
   for (int i = 0; i < 300; ++i) {
     IntegerCase c = test::draw_integer_case(random, kSizes);

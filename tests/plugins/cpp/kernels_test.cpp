@@ -19,6 +19,7 @@
 #include "activations.h"
 #include "common/thread_pool.h"
 #include "float/convolution.h"
+#include "kernel_tables.h"
 #include "shiftadd/convolution.h"
 #include "support.h"
 
@@ -196,27 +197,13 @@ void test_thread_counts() {
   }
 }
 
-std::vector<const cpu::MicroKernels*> tables_of_this_machine() {
-  std::vector<const cpu::MicroKernels*> tables = {&cpu::portable_micro_kernels()};
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    tables.push_back(&cpu::avx2_micro_kernels());
-    if (__builtin_cpu_supports("avx512f")) tables.push_back(&cpu::avx512_micro_kernels());
-  }
-#elif defined(__aarch64__)
-  tables.push_back(&cpu::neon_micro_kernels());
-#endif
-  return tables;
-}
-
 }  // namespace
 
 int main() {
   std::random_device seed_source;
   const unsigned seed = seed_source();
   std::mt19937 random(seed);
-  const auto tables = tables_of_this_machine();
+  const auto tables = test::float_tables();
   for (int i = 0; i < 250; ++i) {
     const Case c = draw_case(random);
     for (const cpu::MicroKernels* table : tables) {
