@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from export import labels as names
+from export.heads import INPUT, heads_of
 from runtime.core import metadata
 from runtime.core.errors import ModelError
+from runtime.core.metadata import LOGIT, LOGITS
 
 
 @dataclass(frozen=True)
@@ -20,21 +21,24 @@ class Spec:
     """How images become a network's input, and what its outputs stand for.
 
     Attributes:
-        input_size: (channels, height, width).
+        input_size: (channels, height, width) of an image, or the extents of an array.
         labels: index = class; None names the classes "class 0" and so on.
         mean, std: per channel, of pixels scaled to [0, 1]; None leaves the pixels as they are
             (0 and 1).
         resize: length in pixels that an image's shorter side is resized to before the centre crop;
             None for the longer side of the input.
         name: of the model, in its file.
+        inputs: of a network with several inputs, in the order of its arguments: the extents of
+            each, without the batch, by name; instead of `input_size`.
     """
 
-    input_size: Sequence[int]
+    input_size: Sequence[int] = ()
     labels: Sequence[str] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     resize: int | None = None
     name: str = "model"
+    inputs: Mapping[str, Sequence[int]] | None = None
 
 
 class SpecLike(Protocol):
@@ -56,7 +60,14 @@ class SpecLike(Protocol):
 
 @dataclass(frozen=True)
 class CompleteSpec:
-    """A spec with nothing left open, in Python's own numbers, that the runtime takes."""
+    """A spec with nothing left open, in Python's own numbers, that the runtime takes.
+
+    Attributes:
+        input_size: (0, 0, 0) for a network that takes other inputs than one image.
+        inputs: the extents of each input, without the batch, by name.
+        outputs: their names; those that are missing get numbers.
+        classes: which output holds them; None where none does, and `labels` is empty.
+    """
 
     name: str
     input_size: tuple[int, int, int]
@@ -64,6 +75,19 @@ class CompleteSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     labels: tuple[str, ...]
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    outputs: tuple[str, ...] = (LOGITS,)
+    classes: metadata.Classes | None = metadata.Classes(LOGITS, LOGITS)  # noqa: RUF009
+
+    def entries(self) -> dict[str, str]:
+        """What the file's metadata says of its inputs and classes, by the entries' names."""
+        said: dict[str, Any] = {"input_size": None, "classes": None}
+        if self.input_size != metadata.NO_IMAGE:
+            images = ("input_size", "resize", "mean", "std")
+            said.update({name: getattr(self, name) for name in images})
+        if self.classes is not None:
+            said.update(classes=self.classes._asdict(), labels=self.labels)
+        return {name: json.dumps(value) for name, value in said.items()}
 
 
 def complete(spec: SpecLike, module: nn.Module) -> CompleteSpec:
@@ -71,15 +95,24 @@ def complete(spec: SpecLike, module: nn.Module) -> CompleteSpec:
 
     NumPy's numbers and arrays are taken for what they hold.
 
-    Raises ValueError, in one line, for what the runtime would refuse, and for a network whose
-    output is not one tensor of logits [N, classes]; and whatever a network raises that does not run
-    on the input size.
+    Raises ValueError, in one line, for what the runtime would refuse, for labels of outputs that
+    hold no classes, and for a network whose outputs are no tensors; and whatever a network raises
+    that does not run on the input size.
     """
-    size = input_size_of(spec)
-    classes = count_classes(module, size)
-    if spec.labels is not None and len(spec.labels) != classes:
-        raise ValueError(f"{len(spec.labels)} labels for {classes} outputs of the network")
-    return checked_entries(spec, names.generic(classes))
+    inputs = inputs_of(spec)
+    heads = heads_of(module, inputs, spec.labels is not None)
+    if spec.labels is not None and len(spec.labels) != heads.count:
+        if heads.classes is None:
+            raise ValueError(
+                f"{len(spec.labels)} labels for a network whose outputs hold no classes: "
+                f"{', '.join(heads.outputs)}"
+            )
+        outputs = "one output, which tells two classes apart"
+        if heads.classes.values != LOGIT:
+            outputs = f"{heads.count} outputs of the network"
+        raise ValueError(f"{len(spec.labels)} labels for {outputs}")
+    whole = checked_entries(spec, names.generic(heads.count))
+    return replace(whole, outputs=heads.outputs, classes=heads.classes)
 
 
 def checked_entries(spec: SpecLike, unnamed: tuple[str, ...] = ()) -> CompleteSpec:
@@ -87,17 +120,39 @@ def checked_entries(spec: SpecLike, unnamed: tuple[str, ...] = ()) -> CompleteSp
 
     Raises ValueError, in one line, for what the runtime would refuse.
     """
-    size = input_size_of(spec)
-    entries = CompleteSpec(
+    inputs = inputs_of(spec)
+    labels = unnamed if spec.labels is None else _labels(spec.labels)
+    shape = inputs.get(INPUT, ())
+    if len(inputs) == 1 and len(shape) == 3 and shape[0] in metadata.CHANNELS:
+        entries = _of_images(spec, input_size_of(spec), labels)
+    else:
+        _refuse_image_entries(spec, inputs)
+        entries = CompleteSpec(str(spec.name), metadata.NO_IMAGE, 0, (), (), labels, inputs)
+    _check_as_the_runtime_does(entries)
+    return entries
+
+
+def _of_images(spec: SpecLike, size: tuple[int, int, int], labels: tuple[str, ...]) -> CompleteSpec:
+    return CompleteSpec(
         name=str(spec.name),
         input_size=size,
         resize=max(size[1:]) if spec.resize is None else _python(spec.resize),
         mean=(0.0,) * size[0] if spec.mean is None else _numbers(spec.mean),
         std=(1.0,) * size[0] if spec.std is None else _numbers(spec.std),
-        labels=unnamed if spec.labels is None else _labels(spec.labels),
+        labels=labels,
+        inputs={INPUT: size},
     )
-    _check_as_the_runtime_does(entries)
-    return entries
+
+
+def _refuse_image_entries(spec: SpecLike, inputs: Mapping[str, tuple[int, ...]]) -> None:
+    """Arrays are given to the network as they are: there is nothing that would normalise them."""
+    for name in ("mean", "std", "resize"):
+        if getattr(spec, name) is not None:
+            shown = "; ".join(f"{key} {list(shape)}" for key, shape in inputs.items())
+            raise ValueError(
+                f"the spec's {name} is for one image of 1 or 3 channels, and the network takes "
+                f"{shown}: leave it out"
+            )
 
 
 def settle(spec: SpecLike, module: nn.Module) -> CompleteSpec:
@@ -111,55 +166,27 @@ def settle(spec: SpecLike, module: nn.Module) -> CompleteSpec:
     return complete(spec, module) if isinstance(spec, Spec) else checked_entries(spec)
 
 
-def count_classes(module: nn.Module, input_size: tuple[int, int, int]) -> int:
-    """The number of logits that the network gives for an image of `input_size` (C, H, W).
+def inputs_of(spec: SpecLike) -> dict[str, tuple[int, ...]]:
+    """The inputs' shapes by name, without the batch. Raises ValueError for what are none."""
+    named = getattr(spec, "inputs", None)
+    if not named:
+        if not isinstance(spec, Spec):
+            return {INPUT: input_size_of(spec)}
+        named = {INPUT: spec.input_size}
+    elif not isinstance(spec, CompleteSpec) and len(spec.input_size):
+        raise ValueError("the spec has both an input size and inputs: give one of them")
+    return {str(name): _shape(name, given) for name, given in named.items()}
 
-    Raises ValueError for outputs that are not one tensor [N, classes] of logits of at least two
-    classes, and whatever the network raises that does not run on [N, C, H, W].
-    """
-    generator = torch.Generator().manual_seed(0)
-    weight = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
-    images = torch.randn(2, *input_size, generator=generator).to(weight)
-    output = _run(module, images)
-    if not isinstance(output, Tensor):
-        what = f"a {type(output).__name__}"
-        if isinstance(output, (list, tuple, dict)):
-            what += f" of {len(output)}"
+
+def _shape(name: object, given: Any) -> tuple[int, ...]:
+    shape = [_python(value) for value in given] if isinstance(given, Iterable) else [given]
+    whole = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in shape)
+    if not shape or not whole or not str(name).isidentifier():
         raise ValueError(
-            f"the network gives {what} where one tensor of logits is expected: wrap it in a module "
-            "that returns the one to export"
+            f"the input size of {name!r} is {tuple(shape)}: (channels, height, width) of an image "
+            "is expected, or the extents of an array, without the batch"
         )
-    if output.dim() != 2 or len(output) != len(images):
-        raise ValueError(
-            f"the network gives a tensor of shape {list(output.shape)} for 2 images, where logits "
-            "[2, classes] are expected"
-        )
-    if output.shape[1] < 2:
-        raise ValueError(
-            "the network gives one logit, for which the runtime's softmax says 100 % always: give "
-            "it an output for each of the two classes"
-        )
-    if _are_probabilities(output):
-        raise ValueError(
-            "the network gives probabilities: the runtime takes the softmax itself, so leave the "
-            "last one out"
-        )
-    return int(output.shape[1])
-
-
-def _run(module: nn.Module, images: Tensor) -> Any:
-    training = [m for m in module.modules() if m.training]
-    try:
-        with torch.no_grad():
-            return module.eval()(images)
-    finally:
-        for changed in training:
-            changed.training = True
-
-
-def _are_probabilities(output: Tensor) -> bool:
-    sums = output.double().sum(1)
-    return bool((output >= 0).all() and (sums - 1).abs().max() < 1e-5)
+    return tuple(shape)
 
 
 def input_size_of(spec: SpecLike) -> tuple[int, int, int]:
@@ -197,10 +224,14 @@ def _check_as_the_runtime_does(spec: CompleteSpec) -> None:
         "checkpoint_sha256": "",
         "operators": "[]",
     }
+    if not spec.labels:
+        entries["classes"] = "null"
     try:
         for name in ("input_size", "resize", "mean", "std", "labels"):
             entries[name] = json.dumps(getattr(spec, name))
-        metadata.parse({metadata.PREFIX + key: value for key, value in entries.items()})
+        if spec.input_size == metadata.NO_IMAGE:
+            entries["input_size"] = "null"
+        metadata.parse_any({metadata.PREFIX + key: value for key, value in entries.items()})
     except ModelError as error:
         message = str(error).replace("the metadata " + metadata.PREFIX, "the spec's ")
         raise ValueError(message.replace(metadata.PREFIX, "")) from error

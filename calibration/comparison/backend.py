@@ -54,4 +54,7 @@ def check_names(inputs: Sequence[str], outputs: Sequence[str]) -> None:
     if list(inputs) != [INPUT]:
         raise ModelError(f"the inputs are not [{INPUT!r}]: export the model again")
     if OUTPUT not in outputs:
-        raise ModelError(f"no output is called {OUTPUT!r}: export the model again")
+        raise ModelError(
+            f"the outputs are {list(outputs)}: only a model that gives {OUTPUT!r} can be compared; "
+            "leave out a softmax or sigmoid at its end, or export the model again"
+        )

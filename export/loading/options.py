@@ -20,6 +20,7 @@ from export.onnx_export.refusals import explain
 from export.recognition import FIXED_POINT, FixedPoint, Swap, swap_layers
 from export.spec import CompleteSpec, Spec, complete
 from runtime.core.errors import ShiftAddError, one_line
+from runtime.core.metadata import NO_IMAGE
 
 _CHECKPOINT = "carried by the checkpoint"
 
@@ -200,7 +201,10 @@ def _drop_labels_of_others(
 
 def _shown(spec: CompleteSpec, origins: Sequence[str]) -> Iterator[str]:
     """The entries of the spec for the eye, each with the place it is from."""
-    size = "x".join(map(str, spec.input_size))
+    size = ", ".join("x".join(map(str, shape)) for shape in spec.inputs.values())
+    if spec.input_size == NO_IMAGE:
+        yield f"{'input':11} {size}, an array ({origins[0]})"
+        return
     values = {
         "input": size,
         "mean": ", ".join(map(str, spec.mean)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ def with_outputs(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> onnx.Mo
     return result
 
 
-def calls(network: nn.Module, images: Array) -> list[Call]:
+def calls(network: nn.Module, inputs: Sequence[Array]) -> list[Call]:
     """Every use of a module without children while the network runs, in their order."""
     seen: list[Call] = []
 
@@ -66,7 +66,7 @@ def calls(network: nn.Module, images: Array) -> list[Call]:
     handles = [module.register_forward_hook(hook(path)) for path, module in leaves]
     try:
         with torch.no_grad():
-            network(torch.from_numpy(images))
+            network(*(torch.from_numpy(array) for array in inputs))
     finally:
         for handle in handles:
             handle.remove()

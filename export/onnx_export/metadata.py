@@ -40,11 +40,7 @@ def describe(
         "contract_version": str(CONTRACT_VERSION),
         "model": spec.name,
         "target": target,
-        "input_size": json.dumps(spec.input_size),
-        "resize": json.dumps(spec.resize),
-        "mean": json.dumps(spec.mean),
-        "std": json.dumps(spec.std),
-        "labels": json.dumps(spec.labels),
+        **spec.entries(),
         "checkpoint_sha256": checkpoint_sha256,
         "operators": json.dumps(operators),
     }

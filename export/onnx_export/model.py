@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import onnx
 from torch import nn
 
+from export import labels
 from export.errors import ExportError
 from export.onnx_export import (
     check as contract,
 )
 from export.onnx_export import (
+    classes,
     cleanup,
     constants,
     fold,
@@ -29,7 +31,7 @@ from export.onnx_export import (
     tracing,
 )
 from export.recognition import FIXED_POINT, FixedPoint, swap_layers
-from export.spec import SpecLike, input_size_of, settle
+from export.spec import SpecLike, inputs_of, settle
 from runtime.core.errors import reason
 
 Target = Literal["jetson-nano", "portable", "standard"]
@@ -45,7 +47,11 @@ def export_model(
     fixed_point: FixedPoint = "drop",
     check: bool = True,
 ) -> onnx.ModelProto:
-    """`module` as an ONNX model: opset 13, IR 7, input "input" [N,C,H,W], output "logits".
+    """`module` as an ONNX model: opset 13, IR 7, float32 inputs and outputs [N, ...].
+
+    One input is called "input". One output is called by what it holds of classes ("logits",
+    "probabilities", "logit", "probability"), or "output". Several inputs have the spec's names,
+    several outputs the keys of the dict that they come in, or numbers.
 
     The module itself is not changed. The same weights give the same bytes.
 
@@ -74,12 +80,14 @@ def export_model(
             raise ExportError(f"unknown {what} {value!r}; known {what}s: {', '.join(known)}")
     try:
         module, _ = swap_layers(module, fixed_point)
-        size = input_size_of(spec)
+        inputs = inputs_of(spec)
         network = refusals.copy_of(module)
         layers = symbolic.node_layers(network)
-        runs = proof.observe(network, size) if check else []
+        runs = proof.observe(network, inputs) if check else []
         entries = settle(spec, network)
-        model = _write(network, layers, size, target)
+        traced = _trace(network, layers, inputs)
+        entries = classes.judged(traced, entries, _named(spec))
+        model = _write(traced, entries.outputs, target)
         model = metadata.describe(model, entries, target, checkpoint_sha256, fixed_point, check)
         onnx.checker.check_model(model, full_check=True)
     except ExportError:
@@ -93,18 +101,24 @@ def export_model(
     return model
 
 
-def _write(
-    network: nn.Module,
-    layers: Mapping[str, nn.Module],
-    size: tuple[int, int, int],
-    target: Target,
+def _named(spec: SpecLike) -> bool:
+    """Whether somebody named the classes: a spec that was completed has names in any case."""
+    return spec.labels is not None and tuple(spec.labels) != labels.generic(len(spec.labels))
+
+
+def _trace(
+    network: nn.Module, layers: Mapping[str, nn.Module], inputs: Mapping[str, tuple[int, ...]]
 ) -> onnx.ModelProto:
-    """The passes in their order; `network` has `layers` put in on the way."""
+    """The graph before the passes that change it; `network` has `layers` put in on the way."""
     modules = dict(network.named_modules()).keys()
-    model = tracing.trace(network, layers, size)
+    model = tracing.trace(network, layers, inputs)
     model.ir_version = IR_VERSION
-    model = naming.name_layers(cleanup.clean_up(model), modules)
-    model = constants.evaluate(naming.name_outputs(model))
+    return naming.name_layers(cleanup.clean_up(model), modules)
+
+
+def _write(model: onnx.ModelProto, outputs: Sequence[str], target: Target) -> onnx.ModelProto:
+    """The passes that change the graph, in their order."""
+    model = constants.evaluate(naming.name_outputs(model, outputs))
     if any(node.op_type == "Shape" for node in model.graph.node):
         model = constants.evaluate(constants.evaluate_shapes(shapes.infer(model)))
     model = fold.fold_batch_norms(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import onnx
 
@@ -62,11 +62,11 @@ def name_layers(model: onnx.ModelProto, modules: Collection[str]) -> onnx.ModelP
     return editor.finish()
 
 
-def name_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with "output_1" and so on as the names of what it returns besides the logits."""
+def name_outputs(model: onnx.ModelProto, known: Sequence[str]) -> onnx.ModelProto:
+    """The model with its outputs named: those that have no name in `known` get their number."""
     editor = Editor(model)
-    for index, output in enumerate(editor.graph.output[1:], start=1):
-        old, new = output.name, f"output_{index}"
+    for index, output in enumerate(editor.graph.output):
+        old, new = output.name, known[index] if index < len(known) else f"output_{index}"
         for node in editor.nodes:
             for names in (node.input, node.output):
                 names[:] = [new if name == old else name for name in names]

@@ -6,7 +6,7 @@ batch of the trace shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +42,20 @@ class Run:
     """One batch, and what the network gives for it."""
 
     name: str
-    images: Array
+    inputs: list[Array]
     outputs: list[Array]
 
 
-def observe(network: nn.Module, size: tuple[int, int, int]) -> list[Run]:
+def observe(network: nn.Module, inputs: Mapping[str, tuple[int, ...]]) -> list[Run]:
     """Runs `network` (on the CPU, float32, eval mode), which is left as it is.
 
     Raises ExportError, naming the module, where it cannot be run, or where its outputs are not
     float32 tensors with the batch as their first extent.
     """
-    return [Run(name, images, _outputs(network, images, name)) for name, images in _batches(size)]
+    return [
+        Run(name, arrays, _outputs(network, arrays, name))
+        for name, arrays in _batches(list(inputs.values()))
+    ]
 
 
 def check(model: onnx.ModelProto, runs: list[Run], module: nn.Module) -> None:
@@ -60,32 +63,33 @@ def check(model: onnx.ModelProto, runs: list[Run], module: nn.Module) -> None:
     `runs`, which are those of `module`; 1e-4 of their norm."""
     session = _session(model)
     for run in runs:
-        given = _run(session, run.images)
+        given = _run(session, run.inputs)
         for index, (value, expected) in enumerate(zip(given, run.outputs, strict=True)):
             if _distance(value, expected) > TOLERANCE:
                 _refuse_unless_exact(model, module, run, index, value)
 
 
-def _batches(size: tuple[int, int, int]) -> Iterator[tuple[str, Array]]:
+def _batches(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[str, list[Array]]]:
     random = np.random.default_rng(_SEED)
-    images = random.standard_normal((_LARGEST_BATCH, *size)).astype(np.float32)
-    constant = np.full_like(images, 0.5)
+    inputs = [
+        random.standard_normal((_LARGEST_BATCH, *shape)).astype(np.float32) for shape in shapes
+    ]
     for batch in (_LARGEST_BATCH, 1):
-        yield f"{batch} random images", images[:batch]
-        yield f"{batch} constant images", constant[:batch]
+        yield f"{batch} random images", [array[:batch] for array in inputs]
+        yield f"{batch} constant images", [np.full_like(array[:batch], 0.5) for array in inputs]
 
 
-def _outputs(network: nn.Module, images: Array, name: str) -> list[Array]:
+def _outputs(network: nn.Module, inputs: Sequence[Array], name: str) -> list[Array]:
     try:
         with torch.no_grad():
-            result = network(torch.from_numpy(images.copy()))
+            result = network(*(torch.from_numpy(array.copy()) for array in inputs))
     # A network is anybody's code.
     except Exception as error:
         raise refusals.explain(error, network, []) from error
     outputs = list(_flat(result))
     for index, value in enumerate(outputs):
-        _check_output(value, index, len(images), name)
-    return [_with_batch(value, len(images)).numpy() for value in outputs]
+        _check_output(value, index, len(inputs[0]), name)
+    return [_with_batch(value, len(inputs[0])).numpy() for value in outputs]
 
 
 def _flat(result: Any) -> Iterator[Any]:
@@ -142,12 +146,14 @@ def _session(model: onnx.ModelProto) -> Any:
         ) from error
 
 
-def _run(session: Any, images: Array) -> list[Array]:
+def _run(session: Any, inputs: Sequence[Array]) -> list[Array]:
     try:
-        outputs: list[Array] = session.run(None, {session.get_inputs()[0].name: images})
+        outputs: list[Array] = session.run(
+            None, dict(zip((i.name for i in session.get_inputs()), inputs, strict=True))
+        )
     except Exception as error:
         raise ExportError(
-            f"the file would not run for a batch of {len(images)}: {reason(error)}"
+            f"the file would not run for a batch of {len(inputs[0])}: {reason(error)}"
         ) from error
     return outputs
 
@@ -168,31 +174,32 @@ def _refuse_unless_exact(
     """Compares with the float64 run before it refuses: PyTorch's float32 is no reference where it
     is far from that itself."""
     network = refusals.copy_of(module)
-    again = _outputs(network, run.images, run.name)[index]
+    again = _outputs(network, run.inputs, run.name)[index]
     if _distance(again, run.outputs[index]) > TOLERANCE:
         raise ExportError(
             "the network gives other outputs for the same images each time: take out what is "
             "random, or kept from one call to the next"
         )
     with torch.no_grad():
-        results = list(_flat(float64_copy(network)(torch.from_numpy(run.images).double())))
-    exact = _with_batch(results[index], len(run.images)).numpy()
+        doubles = [torch.from_numpy(array).double() for array in run.inputs]
+        results = list(_flat(float64_copy(network)(*doubles)))
+    exact = _with_batch(results[index], len(run.inputs[0])).numpy()
     allowed = max(TOLERANCE, _OWN_ERROR * _distance(run.outputs[index], exact))
     error = _distance(value, exact)
     if error > allowed:
         raise ExportError(
             f"the file would give other outputs than the network: {error:.1e} of their norm apart "
-            f"for {run.name}; {_place(model, network, run.images)}"
+            f"for {run.name}; {_place(model, network, run.inputs)}"
         )
 
 
-def _place(model: onnx.ModelProto, network: nn.Module, images: Array) -> str:
+def _place(model: onnx.ModelProto, network: nn.Module, inputs: Sequence[Array]) -> str:
     nodes = layers.layer_nodes(model)
     session = _session(layers.with_outputs(model, nodes))
     names = [output.name for output in session.get_outputs()]
-    values = dict(zip(names, _run(session, images), strict=True))
+    values = dict(zip(names, _run(session, inputs), strict=True))
     given = {node.name: values[node.output[0]] for node in nodes}
-    calls = layers.calls(network, images)
+    calls = layers.calls(network, inputs)
     for node in nodes:
         expected = layers.candidates(node, calls)
         if expected and min(_distance(given[node.name], value) for value in expected) > TOLERANCE:

@@ -22,36 +22,36 @@ from export.onnx_export.decompositions import Decompositions
 from export.onnx_export.symbolic import OPSET
 from export.operator_table import CONTRACT_VERSION, DOMAIN
 
-INPUT, OUTPUT, BATCH = "input", "logits", "N"
+OUTPUT, BATCH = "logits", "N"
 
 
 def trace(
-    network: nn.Module, layers: Mapping[str, nn.Module], input_size: tuple[int, int, int]
+    network: nn.Module, layers: Mapping[str, nn.Module], inputs: Mapping[str, tuple[int, ...]]
 ) -> onnx.ModelProto:
     """`network` as the exporter writes it: opset 13, custom nodes unfused, BatchNorms still there.
 
     Args:
-        network: [N, C, H, W] float32 to [N, classes], on the CPU and in eval mode.
+        network: from float32 tensors [N, ...] to such tensors, on the CPU and in eval mode.
         layers: by `node_layers`, which replace the network's own.
-        input_size: (C, H, W).
+        inputs: their extents without the batch, by name, in the order of the arguments.
 
     Raises ExportError, naming the layer, for what cannot be written.
     """
     module = _replace(network, layers)
     buffer: Any = io.BytesIO()
-    with _quiet(), _settled(module, input_size) as failed:
+    with _quiet(), _settled(module, inputs) as failed:
         try:
             # The exporter that takes symbolic functions for operators is the older one, on purpose:
             # it writes opset 13, which is what TensorRT 8.2 reads.
             torch.onnx.export(
                 module,
-                (torch.zeros(sizes.BATCHES[0], *input_size),),
+                _zeros(sizes.BATCHES[0], inputs),
                 buffer,
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=[INPUT],
+                input_names=list(inputs),
                 output_names=[OUTPUT],
-                dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+                dynamic_axes={name: {0: BATCH} for name in (*inputs, OUTPUT)},
                 custom_opsets={DOMAIN: CONTRACT_VERSION} if layers else None,
                 # It would fold BatchNorms in float32; a pass of our own does it in float64.
                 training=torch.onnx.TrainingMode.PRESERVE,
@@ -81,7 +81,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[list[Any]]:
+def _settled(module: nn.Module, inputs: Mapping[str, tuple[int, ...]]) -> Iterator[list[Any]]:
     """While it is entered, the exporter's traces have numbers for sizes (see `sizes`).
 
     Gives a list to which the operation is added that the exporter fails at. Two functions of the
@@ -94,7 +94,7 @@ def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[li
         # The exporter switches its log on, which is where it prints its graph for an error.
         torch._C._jit_set_onnx_log_enabled(False)
         with Decompositions():
-            other, *_ = make_graph(model, (torch.zeros(sizes.BATCHES[1], *input_size),))
+            other, *_ = make_graph(model, _zeros(sizes.BATCHES[1], inputs))
             graph, *rest = make_graph(model, args)
         refusals.check_trace(graph)
         sizes.settle(graph, other)
@@ -119,6 +119,10 @@ def _settled(module: nn.Module, input_size: tuple[int, int, int]) -> Iterator[li
         unregister_custom_op_symbolic("aten::expand", OPSET)
         exporter._create_jit_graph = make_graph
         exporter._run_symbolic_function = write_node
+
+
+def _zeros(batch: int, inputs: Mapping[str, tuple[int, ...]]) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.zeros(batch, *shape) for shape in inputs.values())
 
 
 def _replace(network: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:

@@ -18,12 +18,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 import export
+import runtime
 from export import Spec, labels
 from export.labels import LabelError
+from export.onnx_export import proof
 from export.operators import ShiftConv2d
 from export.spec import complete
 from runtime.core.metadata import parse
 from runtime.core.onnx_header import read_metadata
+from runtime.core.session import Session
 
 
 class Net(nn.Module):
@@ -71,7 +74,8 @@ def test_grey_images_have_one_mean() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"input_size": (3, 8)}, "channels, height, width"),
+        ({"input_size": (3, 8)}, "3 channels|conv"),
+        ({"input_size": ()}, "channels, height, width"),
         ({"input_size": (3, 8, 0)}, "channels, height, width"),
         ({"input_size": (3, 8.5, 8)}, "channels, height, width"),
         ({"input_size": (3, 2, 2)}, "conv"),
@@ -118,28 +122,154 @@ class TwoInputs(Net):
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "labels", "said"),
     [
-        (Wrapped(lambda y: (y, y)), "a tuple of 2"),
-        (Wrapped(lambda y: {"logits": y}), "a dict of 1"),
-        (Wrapped(lambda y: y.softmax(1)), "leave the last one out"),
-        (Wrapped(lambda y: y, classes=1), "one logit"),
-        (Wrapped(lambda y: y[:, :, None, None]), r"\[2, 10, 1, 1\]"),
-        (Wrapped(lambda y: y.flatten()), r"shape"),
-        (TwoInputs(), "required positional argument"),
+        (Wrapped(lambda y: y.flatten()), None, "its first extent has to be the batch"),
+        (Wrapped(lambda y: y.sum()), None, "its first extent has to be the batch"),
+        (Wrapped(lambda y: y.argmax(1)), None, "float32"),
+        (Wrapped(lambda y: {"input": y}), None, "an output cannot be called 'input'"),
+        (Wrapped(lambda y: (y, "text")), None, "of type str"),
+        (Wrapped(lambda y: (y, y)), ["a"] * 10, "10 labels for a network whose outputs hold no"),
+        (Wrapped(lambda y: y[:, :, None, None]), ["a"] * 10, "10 labels for a network whose"),
+        (Wrapped(lambda y: y, classes=1), ["spam"], "1 labels for one output, which tells two"),
+        (Wrapped(lambda y: y.sigmoid()), ["a"] * 10, "leave out the sigmoid or the labels"),
+        (TwoInputs(), None, "required positional argument"),
     ],
 )
 def test_outputs_that_the_runtime_would_get_wrong_are_refused(
-    network: nn.Module, said: str
+    network: nn.Module, labels: list[str] | None, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said) as caught:
-        export.export_model(network, Spec((3, 8, 8)))
+        export.export_model(network, Spec((3, 8, 8), labels=labels))
     assert "\n" not in str(caught.value)
 
 
-def test_images_of_four_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"input_size is '\[4, 8, 8\]': \[3, height, width\]"):
-        export.export_model(Net(channels=4), Spec((4, 8, 8)))
+def session_of(path: Path, network: nn.Module, spec: Spec) -> Session:
+    """The session of what `network` becomes."""
+    export.save(export.export_model(network, spec), path)
+    return runtime.load(path)
+
+
+TWO = ["ham", "spam"]
+
+
+@pytest.mark.parametrize(
+    ("after", "classes", "labels", "values"),
+    [
+        (lambda y: y, 10, None, "logits"),
+        (lambda y: y.softmax(1), 10, None, "probabilities"),
+        (lambda y: y.log_softmax(1), 10, None, "logits"),
+        (lambda y: y.softmax(1), 2, TWO, "probabilities"),
+        (lambda y: y, 1, TWO, "logit"),
+        (lambda y: y.sigmoid(), 1, TWO, "probability"),
+        (lambda y: y.sigmoid().flatten(1), 1, TWO, "probability"),
+    ],
+)
+def test_the_classes_of_a_file_are_the_networks(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    after: Callable[[Tensor], Any],
+    classes: int,
+    labels: list[str] | None,
+    values: str,
+) -> None:
+    network = Wrapped(after, classes).eval()
+    session = session_of(tmp_path / "n.onnx", network, Spec((3, 8, 8), labels=labels))
+    assert session.metadata.classes == (values, values)
+    image = rng.integers(0, 256, size=(8, 8, 3)).astype(np.uint8)
+    with torch.no_grad():
+        y = network.net.double()(torch.from_numpy(image / 255).permute(2, 0, 1)[None])[0]
+    expected = torch.cat([1 - y.sigmoid(), y.sigmoid()]) if classes == 1 else y.softmax(0)
+    (row,) = session.classify([image], 10)
+    found = {prediction.class_index: prediction.probability for prediction in row}
+    assert found == pytest.approx(dict(enumerate(expected.tolist())), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("after", "outputs"),
+    [
+        (lambda y: (y, y + 1), ["output_0", "output_1"]),
+        (lambda y: {"mask": y[:, :, None, None], "score": y + 1}, ["mask", "score"]),
+        (lambda y: [y, (y + 1, y + 2)], ["output_0", "output_1_0", "output_1_1"]),
+        (lambda y: y[:, :, None, None], ["output"]),
+        (lambda y: y[:, :1], ["output"]),
+        (lambda y: y.sigmoid(), ["output"]),
+        (lambda y: {"logits": y, "features": y + 1}, ["logits", "features"]),
+    ],
+)
+def test_any_outputs_are_exported_by_name(
+    tmp_path: Path,
+    rng: np.random.Generator,
+    after: Callable[[Tensor], Any],
+    outputs: list[str],
+) -> None:
+    network = Wrapped(after).eval()
+    session = session_of(tmp_path / "n.onnx", network, Spec((3, 8, 8)))
+    assert [tensor.name for tensor in session.outputs] == outputs
+    assert (session.metadata.classes is None) == ("logits" not in outputs)
+    images = rng.normal(size=(3, 3, 8, 8)).astype(np.float32)
+    with torch.no_grad():
+        expected = list(proof._flat(network.double()(torch.from_numpy(images).double())))
+    given = session.run({"input": images})
+    for name, value in zip(outputs, expected, strict=True):
+        exact = value.numpy()
+        assert given[name].shape == exact.shape
+        assert np.linalg.norm(given[name] - exact) <= 1e-5 * np.linalg.norm(exact)
+
+
+class Signals(nn.Module):
+    """A signal [N, 2, 16] and features [N, 5], to something of both and something of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv1d(2, 3, 3), nn.Linear(3 + 5, 4)
+
+    def forward(self, signal: Tensor, features: Tensor) -> dict[str, Tensor]:
+        y = self.conv(signal).relu()
+        return {"both": self.fc(torch.cat([y.mean(2), features], 1)), "filtered": y}
+
+
+def test_several_inputs_are_exported_by_name(tmp_path: Path, rng: np.random.Generator) -> None:
+    network = Signals().eval()
+    spec = Spec(inputs={"signal": (2, 16), "features": (5,)})
+    session = session_of(tmp_path / "n.onnx", network, spec)
+    given = {
+        "signal": rng.normal(size=(3, 2, 16)).astype(np.float32),
+        "features": rng.normal(size=(3, 5)).astype(np.float32),
+    }
+    with torch.no_grad():
+        expected = network.double()(*(torch.from_numpy(a).double() for a in given.values()))
+    outputs = session.run(given)
+    assert list(outputs) == ["both", "filtered"]
+    for name, value in outputs.items():
+        exact = expected[name].numpy()
+        assert np.linalg.norm(value - exact) <= 1e-5 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("size", [(4, 8, 8), (2, 8, 8)])
+def test_images_that_no_photo_becomes_are_arrays(
+    tmp_path: Path, rng: np.random.Generator, size: tuple[int, int, int]
+) -> None:
+    session = session_of(tmp_path / "n.onnx", Net(channels=size[0]), Spec(size))
+    assert not session.metadata.takes_images
+    scores = session.run(rng.normal(size=(2, *size)).astype(np.float32))
+    assert scores.shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (Spec((4, 8, 8), mean=(0.5,) * 4), "mean is for one image of 1 or 3 channels"),
+        (Spec((4, 8, 8), resize=9), "resize is for one image"),
+        (Spec((3, 8, 8), inputs={"a": (3, 8, 8)}), "both an input size and inputs"),
+        (Spec(inputs={"a b": (3, 8, 8)}), "input size of 'a b'"),
+        (Spec(inputs={"a": ()}), "input size of 'a'"),
+        (Spec(inputs={"a": (3, True)}), "input size of 'a'"),
+    ],
+)
+def test_inputs_that_are_none_are_refused(spec: Spec, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        export.export_model(Net(channels=4), spec)
 
 
 def test_a_network_stays_as_it_was_asked_about() -> None:

@@ -204,7 +204,7 @@ def test_pytorchs_own_error_is_not_held_against_a_file() -> None:
 
 
 def test_the_images_differ_and_the_batches_are_one_and_three() -> None:
-    runs = proof.observe(refusals.copy_of(randomise(TinyNet())), SIZE)
-    assert [len(run.images) for run in runs] == [3, 3, 1, 1]
-    assert len(np.unique(runs[1].images)) == 1
-    assert len(np.unique(runs[0].images)) > 1000
+    runs = proof.observe(refusals.copy_of(randomise(TinyNet())), {"input": SIZE})
+    assert [len(run.inputs[0]) for run in runs] == [3, 3, 1, 1]
+    assert len(np.unique(runs[1].inputs[0])) == 1
+    assert len(np.unique(runs[0].inputs[0])) > 1000
