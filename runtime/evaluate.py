@@ -67,9 +67,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     # These imports stand here, where an interrupt and a missing package are reported in one line.
     import runtime
     from runtime.core.image_sets import ImageFolder
+    from runtime.core.metadata import check_classifier
     from runtime.core.selection import class_names, match_classes, subset
 
     session = runtime.load(options.model, options.library, options.threads)
+    check_classifier(session.metadata)
     data = ImageFolder(options.data)
     commandline.remark_skipped(data)
     classes = match_classes(data, session.metadata.labels)

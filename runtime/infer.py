@@ -168,6 +168,7 @@ def _images(options: "argparse.Namespace") -> int:
 
 def _stream(options: "argparse.Namespace") -> int:
     import runtime
+    from runtime.core.metadata import check_classifier
     from runtime.video import camera, stream
     from runtime.video.display import Window
     from runtime.video.sources import Source, VideoFile
@@ -179,6 +180,7 @@ def _stream(options: "argparse.Namespace") -> int:
         source = VideoFile(options.video)
     window = None if options.headless else Window()
     session = runtime.load(options.model, options.library, options.threads)
+    check_classifier(session.metadata)
     return stream.run(session, source, window, options.top_k)
 
 

@@ -24,7 +24,7 @@ from calibration.validation.layers import (
 )
 from calibration.validation.rounding import rounded_layers
 from runtime.core.errors import ModelError
-from runtime.core.session import INPUT, OUTPUT
+from runtime.core.session import INPUT
 
 Float32 = npt.NDArray[np.float32]
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -76,11 +76,11 @@ class Pair:
 
     def float_logits(self, images: Float32) -> Float32:
         """The logits, [N, classes], that the float file gives as it is."""
-        return self._float({INPUT: images})[OUTPUT]
+        return self._float({INPUT: images})[self.float_file.metadata.class_output]
 
     def integer_logits(self, images: Float32) -> Float32:
         """The logits, [N, classes], that the integer file gives as it is."""
-        return self._integer({INPUT: images})[OUTPUT]
+        return self._integer({INPUT: images})[self.integer_file.metadata.class_output]
 
     def float_values(self, images: Float32) -> Mapping[str, Float32]:
         """All values of the float model for these images, by name, the images included."""

@@ -219,6 +219,9 @@ def _shown(spec: CompleteSpec, origins: Sequence[str]) -> Iterator[str]:
         "labels": "nothing names them; --labels does",
     }
     for (name, value), origin in zip(values.items(), origins, strict=False):
+        if name == "labels" and spec.classes is None:
+            yield f"{name:11} none: no output holds classes ({', '.join(spec.outputs)})"
+            continue
         yield f"{name:11} {value} ({origin or defaults[name]})"
 
 

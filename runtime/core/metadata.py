@@ -56,6 +56,13 @@ class Metadata(NamedTuple):
         """Whether the model's one input is an image; of another model `input_size` is (0, 0, 0)."""
         return self.input_size != NO_IMAGE
 
+    @property
+    def class_output(self) -> str:
+        """The output with classes. Raises ModelError where none has."""
+        if self.classes is None:
+            raise ModelError("the model has no output with classes")
+        return self.classes.output
+
 
 _IMAGE_ENTRIES = ("input_size", "resize", "mean", "std")
 _OPTIONAL = ("classes",)
@@ -67,6 +74,12 @@ def parse(properties: Dict[str, str]) -> Metadata:
     Raises ModelError as `parse_any` does, and for a model that is no such one.
     """
     metadata = parse_any(properties)
+    check_classifier(metadata)
+    return metadata
+
+
+def check_classifier(metadata: Metadata) -> None:
+    """Raises ModelError for a model that does not name the class of an image."""
     if not metadata.takes_images or metadata.classes is None:
         raise ModelError(
             "the model {}, and this needs one that names the class of an image; "
@@ -74,7 +87,6 @@ def parse(properties: Dict[str, str]) -> Metadata:
                 "has no output with classes" if metadata.takes_images else "takes no images"
             )
         )
-    return metadata
 
 
 def parse_any(properties: Dict[str, str]) -> Metadata:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime import infer
+from runtime import evaluate, infer
 from runtime.console import array_files
 from runtime.core.errors import DataError, ModelError
 from tests.support.models.runtime import LABELS, SIZE, constant, linear, metadata, photo, several
@@ -137,6 +137,18 @@ def test_any_damage_to_a_file_is_a_data_error(tmp_path: Path, rng: np.random.Gen
         path.write_bytes(bytes(damaged))
         with contextlib.suppress(DataError, ModelError):
             array_files.read(str(path), session)
+
+
+def test_commands_for_classifiers_refuse_other_models(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    others = [
+        (several(tmp_path / "several.onnx", rng)[0], "takes no images"),
+        (linear(tmp_path / "m.onnx", rng, metadata(classes="null", labels=None))[0], "no output"),
+    ]
+    for model, why in others:
+        with pytest.raises(ModelError, match=why + ".* runtime/infer.py MODEL INPUT.npz runs any"):
+            evaluate.main([str(model), str(tmp_path)])
 
 
 def test_outputs_may_have_any_name(tmp_path: Path, rng: np.random.Generator) -> None:
