@@ -19,6 +19,9 @@ LEAST_DECIBELS = 30.0
 signal-to-noise ratio: a hundredth of a tensor's deviation is what rounding to codes costs anyway,
 which is 40 dB, and a layer adds up many weights."""
 
+_WITH_RELU = ("Add", "Mul", "Conv", "Gemm", "MatMul")
+# Of a Gemm that is a linear layer, with weights [M, K] or [K, M].
+_LINEAR = {"alpha": 1.0, "beta": 1.0, "transA": 0}
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -63,6 +66,8 @@ class IntegerForm:
             return None
         if node.op_type in ("Add", "Mul", "Concat"):
             return self._why_not_joined(node)
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            return self._why_not_multiplying(node)
         if node.op_type == "GlobalAveragePool":
             return None if self.rank(node.input[0]) == 4 else "it pools no planes"
         return f"{node.op_type} has no integer form here"
@@ -86,21 +91,23 @@ class IntegerForm:
         return four_bits(words, shape[1] // attribute(node, "group", 1) * taps)
 
     def absorbed(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
-        """The ReLU that a sum or a product does by the end of its codes: its one reader, whose
-        grid begins at 0."""
+        """The ReLU that a node before it does by the end of its codes: its one reader, whose grid
+        begins at 0."""
         value = node.output[0]
-        if node.op_type not in ("Add", "Mul") or not self._editor.has_one_reader(value):
+        if node.op_type not in _WITH_RELU or not self._editor.has_one_reader(value):
             return None
         (reader,) = self._editor.readers(value)
         kept = {node.name, reader.name} & set(self._keep_float)
-        if reader.op_type != "Relu" or kept or self._why_not_joined(node) is not None:
+        if reader.op_type != "Relu" or kept or self.why_not(node) is not None:
             return None
         scale = self._scales.get(reader.output[0])
         return reader if scale is not None and scale.grid.zero_point == 0 else None
 
     def absorber(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
-        """The sum or the product that does this ReLU."""
-        producer = self._editor.producer(node.input[0], "Add", "Mul") if node.input else None
+        """The node that does this ReLU."""
+        if node.op_type != "Relu":
+            return None
+        producer = self._editor.producer(node.input[0], *_WITH_RELU)
         return producer if producer is not None and self.absorbed(producer) is node else None
 
     def _why_not_custom(self, node: onnx.NodeProto) -> str | None:
@@ -114,6 +121,22 @@ class IntegerForm:
             return f"its weights have {bits} bits, and integers take 4"
         if narrow.decibels < LEAST_DECIBELS:
             return f"4 bits would leave its weights {narrow.decibels:.0f} dB"
+        return None
+
+    def _why_not_multiplying(self, node: onnx.NodeProto) -> str | None:
+        """Of a convolution, or a linear layer in its form: two or four dimensions, and weights that
+        are constants."""
+        rank = 4 if node.op_type == "Conv" else 2
+        if {self.rank(node.input[0]), self.rank(node.output[0])} != {rank}:
+            return f"it is no {node.op_type} of {rank} dimensions"
+        if any(name not in self._constants for name in node.input[1:]):
+            return "its weights are computed"
+        if attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+            return "its padding is not written down"
+        linear = [attribute(node, name, default) for name, default in _LINEAR.items()]
+        bias = self._constants[node.input[2]] if len(node.input) > 2 else None
+        if linear != list(_LINEAR.values()) or (bias is not None and bias.ndim != 1):
+            return "it scales or transposes what it multiplies"
         return None
 
     def _why_not_joined(self, node: onnx.NodeProto) -> str | None:

@@ -21,7 +21,7 @@ from onnx import helper, numpy_helper
 from calibration.integer_form import IntegerForm
 from calibration.scales import Scale, share_scales
 from calibration.table import Table
-from calibration.weights import quantize_adder
+from calibration.weights import ZERO_CODE, multipliers, quantize_adder
 from export.onnx_export.graph import Array, Editor, attribute, is_custom
 from export.operator_table import DOMAIN, OPERATORS
 from runtime.core.errors import ModelError
@@ -129,7 +129,13 @@ class _Quantizer:
             return self._add_convolution
         if self._form.absorber(node) is not None:
             return self._skip
-        adders = {"Concat": self._add_concat, "GlobalAveragePool": self._add_pool}
+        adders = {
+            "Concat": self._add_concat,
+            "GlobalAveragePool": self._add_pool,
+            "Conv": self._add_multiplying,
+            "Gemm": self._add_linear,
+            "MatMul": self._add_linear,
+        }
         return adders.get(node.op_type, self._add_elementwise)
 
     def _skip(self, node: onnx.NodeProto) -> None:
@@ -161,15 +167,77 @@ class _Quantizer:
             **{name: value for name, value in attributes.items() if value is not None},
         )
 
+    def _add_multiplying(self, node: onnx.NodeProto) -> None:
+        names = ("dilations", "group", "kernel_shape", "pads", "strides")
+        attributes = {name: attribute(node, name) for name in names}
+        inputs = [
+            *self._code_and_scale(node.input[0]),
+            *self._multipliers(node, self._constant(node.input[1])),
+        ]
+        self._emit(
+            "QLinearConv",
+            self._with_output_scale(inputs, self._value(node)),
+            node,
+            _MICROSOFT,
+            channels_last=1,
+            **{name: value for name, value in attributes.items() if value is not None},
+        )
+
+    def _add_linear(self, node: onnx.NodeProto) -> None:
+        """A linear layer as a convolution of one pixel: before ONNX Runtime 1.11 there is no other
+        integer one with a bias."""
+        weight = self._constant(node.input[1])
+        weight = weight if attribute(node, "transB", 0) else weight.T
+        outputs, inputs = weight.shape
+        x, *scale = self._code_and_scale(node.input[0])
+        value = self._value(node)
+        pixel, summed = f"{value}/pixel", f"{value}/summed"
+        self._reshape(x, pixel, [-1, 1, 1, inputs])
+        given = [pixel, *scale, *self._multipliers(node, weight[:, :, None, None])]
+        self._nodes.append(
+            helper.make_node(
+                "QLinearConv",
+                self._with_output_scale(given, value),
+                [summed],
+                node.name,
+                domain=_MICROSOFT,
+                channels_last=1,
+                kernel_shape=[1, 1],
+            )
+        )
+        self._codes[value] = f"{value}/codes"
+        self._reshape(summed, self._codes[value], [-1, outputs])
+
+    def _reshape(self, value: str, made: str, shape: Sequence[int]) -> None:
+        name = self._keep(f"{made}/shape", np.array(shape, np.int64))
+        self._nodes.append(helper.make_node("Reshape", [value, name], [made], f"{made}/reshape"))
+
+    def _multipliers(self, node: onnx.NodeProto, weight: Array) -> list[str]:
+        """The names of codes, scales, zero points and bias, for weights [M, Cg, kH, kW]."""
+        no_bias = np.zeros(len(weight), np.float32)
+        bias = self._constant(node.input[2]) if len(node.input) > 2 else no_bias
+        made = multipliers(weight, bias, self._scale(node.input[0]).grid.scale)
+        parts: dict[str, Array] = {
+            "codes": made.codes,
+            "scale": made.scale,
+            "zero_point": np.full(len(weight), ZERO_CODE, np.uint8),
+            "bias": made.bias,
+        }
+        name = node.input[1]
+        return [self._keep(f"{name}/{part}", value) for part, value in parts.items()]
+
+    def _with_output_scale(self, inputs: list[str], value: str) -> list[str]:
+        """QLinearConv has the bias, the last of `inputs`, behind its output's scale."""
+        return [*inputs[:-1], *self._scale_inputs(value), inputs[-1]]
+
     def _add_elementwise(self, node: onnx.NodeProto) -> None:
         inputs = [part for name in node.input for part in self._code_and_scale(name)]
-        made = self._form.absorbed(node) or node
-        inputs += self._scale_inputs(made.output[0])
+        inputs += self._scale_inputs(self._value(node))
         a, b = (self._form.shapes[name] for name in node.input)
         # Ours rounds alike on every processor, and ONNX Runtime's does not; but ours broadcasts
         # nothing (docs/operators.md, section 6).
         ours = node.op_type == "Add" and a == b
-        self._emit("QLinear" + node.op_type, inputs, made, DOMAIN if ours else _MICROSOFT)
+        self._emit("QLinear" + node.op_type, inputs, node, DOMAIN if ours else _MICROSOFT)
 
     def _add_concat(self, node: onnx.NodeProto) -> None:
         rank = self._form.rank(node.output[0])
@@ -195,12 +263,17 @@ class _Quantizer:
         self, op_type: str, inputs: list[str], node: onnx.NodeProto, domain: str, **attributes: Any
     ) -> None:
         """Adds a node in the place of `node`, which makes the codes of its output."""
-        value = node.output[0]
+        value = self._value(node)
         self._codes[value] = f"{value}/codes"
         made = helper.make_node(
             op_type, inputs, [self._codes[value]], node.name, domain=domain, **attributes
         )
         self._nodes.append(made)
+
+    def _value(self, node: onnx.NodeProto) -> str:
+        """What an integer node in the place of `node` makes: its output, or that of its ReLU."""
+        value: str = (self._form.absorbed(node) or node).output[0]
+        return value
 
     def _code(self, value: str) -> str:
         """The name of the value's codes, channels last; they are made where there are none yet."""

@@ -1,4 +1,5 @@
-"""The weights of integer layers: an adder's on the grid of its input, a shift's in 4 bits."""
+"""The weights of integer layers: an adder's on the grid of its input, a shift's in 4 bits, and
+8-bit codes for those of a layer that multiplies."""
 
 from __future__ import annotations
 
@@ -70,3 +71,46 @@ def four_bits(words: codec.Words, depth: int) -> FourBits:
     signal = float(np.square(weights).sum())
     ratio = math.inf if noise == 0 else 10 * math.log10(signal / noise)
     return FourBits(codec.pack(kept, 4), factor.astype(np.float32), ratio)
+
+
+@dataclass(frozen=True)
+class Multipliers:
+    """The weights of a convolution that multiplies, in codes around 128, a scale a channel.
+
+    Attributes:
+        codes: uint8 [M, Cg, kH, kW].
+        scale: float32 [M].
+        bias: int32 [M], in steps of the input's scale times the channel's.
+    """
+
+    codes: Codes
+    scale: Float32
+    bias: npt.NDArray[np.int32]
+
+    @property
+    def weights(self) -> Float32:
+        """What the codes stand for."""
+        steps = self.codes.astype(np.float32) - ZERO_CODE
+        return steps * self.scale.reshape(-1, *[1] * (self.codes.ndim - 1))
+
+
+ZERO_CODE = 128
+"""The code of the weight 0. Weights are unsigned, because ONNX Runtime's products of unsigned and
+signed bytes saturate on processors with AVX2 alone."""
+_LAST_CODE = 127
+
+
+def multipliers(weight: Array, bias: Array, input_scale: float) -> Multipliers:
+    """Codes for weights float32 [M, Cg, kH, kW] and a bias float32 [M].
+
+    A channel's largest weight takes the last code. Its scale is so large that the bias fits 32
+    bits.
+    """
+    weight, bias = weight.astype(np.float64), bias.astype(np.float64)
+    largest = np.abs(weight).reshape(len(weight), -1).max(axis=1, initial=0.0)
+    needed = np.abs(bias) / (input_scale * 2.0**30)
+    scale = np.maximum(np.where(largest > 0, largest / _LAST_CODE, 1.0), needed).astype(np.float32)
+    rows = scale.astype(np.float64)
+    codes = np.rint(weight / rows.reshape(-1, *[1] * (weight.ndim - 1))) + ZERO_CODE
+    steps = np.rint(bias / (input_scale * rows))
+    return Multipliers(codes.astype(np.uint8), scale, steps.astype(np.int32))

@@ -60,8 +60,11 @@ def match_layers(float_graph: onnx.GraphProto, integer_graph: onnx.GraphProto) -
     if codes_name(INPUT) in makers:
         layers.append(INPUT_LAYER)
     names = {node.name: node for node in integer_graph.node if node.name}
+    relus = {node.input[0]: node.output[0] for node in float_graph.node if node.op_type == "Relu"}
     for node in float_graph.node:
         twin, value = names.get(node.name), node.output[0]
+        if twin is not None and codes_name(value) not in makers and value not in makers:
+            value = relus.get(value, value)  # one integer layer with its ReLU
         weighted = is_custom(node) or node.op_type in _WEIGHTED
         if twin is None and weighted:
             raise ModelError(

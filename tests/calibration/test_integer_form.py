@@ -22,7 +22,7 @@ from calibration.quantize import forms, quantize_model
 from calibration.table import Table
 from calibration.validation.compare import compare
 from calibration.validation.pair import Pair
-from calibration.weights import four_bits
+from calibration.weights import ZERO_CODE, four_bits, multipliers
 from export import Spec, export_model
 from export.onnx_export.codec import pack, unpack
 from export.operator_table import OPERATORS
@@ -172,7 +172,6 @@ def test_what_stays_in_float_is_told_with_its_reason(operator_library: Path) -> 
     assert made.layers == 3
     assert made.in_float == {
         "4 bits would leave its weights 30 dB": ["fine"],
-        "Gemm has no integer form here": ["first"],
     }
     assert made.others == {"Sigmoid": 1, "Flatten": 1}
     assert forms(model, table, ["stem.0"]).in_float["KEEP_FLOAT names it"] == ["stem.0"]
@@ -203,12 +202,12 @@ def test_the_command_ends_with_what_is_integer_and_how_it_agrees(
     data, out = write_images(tmp_path / "data"), tmp_path / "q.onnx"
     arguments = [str(path), "--library", str(operator_library), "--out", str(out)]
     assert command.main([*arguments, "--data", str(data)]) == 0
-    lines = capsys.readouterr().out.splitlines()[-5:]
-    assert lines[0] == "integer  1 of 3 layers; these stay in float:"
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    assert lines[0] == "integer  2 of 3 layers; these stay in float:"
     assert lines[1] == "         fine, because 4 bits would leave its weights 30 dB"
-    assert lines[3] == "         and beside the layers Flatten, Sigmoid"
-    assert lines[4].startswith("agrees   ")
-    assert " of 5 images have the float model's class; outputs " in lines[4]
+    assert lines[2] == "         and beside the layers Flatten, Sigmoid"
+    assert lines[3].startswith("agrees   ")
+    assert " of 5 images have the float model's class; outputs " in lines[3]
     out.unlink()
     assert command.main([*arguments, "--table", str(out.with_suffix(".json"))]) == 0
     assert "agrees" not in capsys.readouterr().out
@@ -270,11 +269,11 @@ def test_four_bits_keep_what_is_large_and_lose_what_is_small() -> None:
 @pytest.mark.parametrize(
     "network", [shiftaddnet, partial(deepshift_q, 5), partial(deepshift_ps, 5)]
 )
-def test_networks_of_the_field_are_integer_between_their_ends(
+def test_networks_of_the_field_are_integer(
     network: Callable[[], nn.Module], tmp_path: Path, operator_library: Path
 ) -> None:
-    """Shift layers of five bits, adders, and sums with their ReLU; what is compared layer by layer
-    loses no more than rounding costs."""
+    """Shift layers of five bits, adders, layers that multiply, and sums with their ReLU; compared
+    layer by layer, none loses more than rounding costs."""
     size = (3, 32, 32)
     path = tmp_path / "authors.onnx"
     onnx.save(export_model(settle(network(), size).eval(), Spec(input_size=size)), path)
@@ -283,13 +282,63 @@ def test_networks_of_the_field_are_integer_between_their_ends(
     assert command.main([*arguments, "--data", str(write_images(tmp_path / "data", 8))]) == 0
     model = onnx.load(out)
     kinds = Counter(node.op_type for node in model.graph.node)
-    assert kinds["ShiftConv"] == kinds["AdderConv"] == kinds["Add"] == 0
+    assert {"ShiftConv", "AdderConv", "Conv", "Gemm", "Add", "Relu"}.isdisjoint(kinds)
     assert kinds["QLinearShiftConv"] >= 20
     assert kinds["QLinearAdd"] == 9
-    assert kinds["Relu"] <= 1
     assert kinds["Transpose"] <= 6
     pair = Pair(ModelFile(path), ModelFile(out), out.with_suffix(".json"), library)
     x = np.random.default_rng().normal(size=(4, *size)).astype(np.float32)
     result = compare(pair, x, 0)
     assert sum(layer.isolated is not None for layer in result.layers) >= 29
     assert [layer.layer.name for layer in result.layers if layer.faulty] == []
+
+
+def test_codes_of_layers_that_multiply() -> None:
+    rng = np.random.default_rng()
+    weight = rng.normal(size=(6, 4, 3, 3)).astype(np.float32)
+    weight[2] = 0
+    bias = rng.normal(size=6).astype(np.float32)
+    bias[3], weight[3] = 3e6, 1e-6
+    made = multipliers(weight, bias, 0.01)
+    step = made.scale.reshape(-1, 1, 1, 1)
+    assert (np.abs(made.weights - weight) <= 0.5001 * step).all()
+    assert (made.codes[2] == ZERO_CODE).all()
+    assert (made.codes.reshape(6, -1).max(1)[[0, 1, 4, 5]] >= 128).all()
+    largest = np.abs(made.codes.astype(int) - ZERO_CODE).reshape(6, -1).max(1)
+    assert largest[[0, 1, 4, 5]].tolist() == [127] * 4
+    # A bias that would not fit 32 bits widens its channel's scale.
+    assert largest[3] <= 1
+    steps = 0.01 * made.scale.astype(np.float64)
+    assert (np.abs(made.bias * steps - bias) <= 0.5001 * steps).all()
+
+
+class Multiplying(nn.Module):
+    """Convolutions of every kind, a linear layer without and with a ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.ReLU(),
+            nn.Conv2d(8, 12, (1, 3), padding=(0, 2), dilation=(1, 2), groups=4), nn.ReLU(),
+        )  # fmt: skip
+        self.hidden, self.out = nn.Linear(12, 16), nn.Linear(16, CLASSES, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.features(x).mean((2, 3))
+        return cast(Tensor, self.out(torch.relu(self.hidden(y))))
+
+
+def test_layers_that_multiply_are_integer(tmp_path: Path, operator_library: Path) -> None:
+    path, out = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
+    onnx.save(exported(Multiplying()), path)
+    library = str(operator_library)
+    arguments = [str(path), "--library", library, "--out", str(out), "--method", "minmax"]
+    assert command.main([*arguments, "--data", str(write_images(tmp_path / "data", 8))]) == 0
+    kinds = Counter(node.op_type for node in onnx.load(out).graph.node)
+    assert kinds["QLinearConv"] == 5
+    assert {"Conv", "Gemm", "MatMul", "Relu"}.isdisjoint(kinds)
+    pair = Pair(ModelFile(path), ModelFile(out), out.with_suffix(".json"), library)
+    result = compare(pair, images(), 0)
+    assert [layer.layer.name for layer in result.layers if layer.faulty] == []
+    assert result.logits.decibels > 20
