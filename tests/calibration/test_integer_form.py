@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from calibration import __main__ as command
+from calibration import integer_form
 from calibration.model_file import ModelFile
 from calibration.proof import prove
 from calibration.quantize import forms, quantize_model
@@ -182,7 +183,9 @@ def test_a_float_operator_without_an_integer_one_stays_in_float(
 ) -> None:
     model = mixed()
     table = table_of(all_values(model, operator_library, images()))
-    monkeypatch.delitem(OPERATORS, "QLinearShiftConv")
+    # A copy, since a table that is put back together has another order.
+    left = {name: entry for name, entry in OPERATORS.items() if name != "QLinearShiftConv"}
+    monkeypatch.setattr(integer_form, "OPERATORS", left)
     reason = "ShiftConv has no integer form here"
     assert forms(model, table).in_float[reason] == ["stem.0", "fine"]
 
