@@ -3,9 +3,9 @@
 
 #include <cstring>
 
-#include "integer/micro_kernels_impl.h"
-#include "integer/requantize_x86.h"
-#include "integer/tile_x86.h"
+#include "integer/micro_kernels/requantize_x86.h"
+#include "integer/micro_kernels/shared.h"
+#include "integer/micro_kernels/tile_x86.h"
 
 namespace shiftadd {
 namespace cpu {

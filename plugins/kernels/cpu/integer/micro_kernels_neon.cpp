@@ -7,9 +7,9 @@
 #include <cstring>
 
 #include "common/unroll.h"
-#include "integer/depthwise_neon.h"
-#include "integer/micro_kernels_impl.h"
-#include "integer/requantize_neon.h"
+#include "integer/micro_kernels/depthwise_neon.h"
+#include "integer/micro_kernels/requantize_neon.h"
+#include "integer/micro_kernels/shared.h"
 
 namespace shiftadd {
 namespace cpu {

@@ -1,5 +1,5 @@
 // Integer micro-kernels for any processor.
-#include "integer/micro_kernels_impl.h"
+#include "integer/micro_kernels/shared.h"
 
 namespace shiftadd {
 namespace cpu {

@@ -1,13 +1,13 @@
 // The epilogue of the integer operators in NEON (docs/operators.md, section 5.2).
-#ifndef SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_NEON_H_
-#define SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_NEON_H_
+#ifndef SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_REQUANTIZE_NEON_H_
+#define SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_REQUANTIZE_NEON_H_
 
 #include <arm_neon.h>
 
 #include <algorithm>
 
 #include "common/activation.h"
-#include "integer/micro_kernels_impl.h"
+#include "integer/micro_kernels/shared.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -146,4 +146,4 @@ inline void requantize_neon(const RequantizeArguments& call) {
 }  // namespace cpu
 }  // namespace shiftadd
 
-#endif  // SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_NEON_H_
+#endif  // SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_REQUANTIZE_NEON_H_

@@ -1,7 +1,7 @@
 // Integer micro-kernels in plain loops, which each instruction set's source file instantiates for
 // itself, so that the compiler makes vectors of its width of them.
-#ifndef SHIFTADD_KERNELS_CPU_INTEGER_KERNELS_IMPL_H_
-#define SHIFTADD_KERNELS_CPU_INTEGER_KERNELS_IMPL_H_
+#ifndef SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_SHARED_H_
+#define SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_SHARED_H_
 
 #include <cstdlib>
 
@@ -167,4 +167,4 @@ inline void requantize(const RequantizeArguments& call) {
 }  // namespace cpu
 }  // namespace shiftadd
 
-#endif  // SHIFTADD_KERNELS_CPU_INTEGER_KERNELS_IMPL_H_
+#endif  // SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_SHARED_H_

@@ -1,13 +1,13 @@
 // Depthwise sums of 8-bit pixels in NEON, over weights of a byte each.
-#ifndef SHIFTADD_KERNELS_CPU_INTEGER_DEPTHWISE_NEON_H_
-#define SHIFTADD_KERNELS_CPU_INTEGER_DEPTHWISE_NEON_H_
+#ifndef SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_DEPTHWISE_NEON_H_
+#define SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_DEPTHWISE_NEON_H_
 
 #include <arm_neon.h>
 
 #include <algorithm>
 
 #include "common/unroll.h"
-#include "integer/micro_kernels_impl.h"
+#include "integer/micro_kernels/shared.h"
 
 namespace shiftadd {
 namespace cpu {
@@ -161,4 +161,4 @@ void depthwise_neon(const IntegerDepthwiseArguments& call) {
 }  // namespace cpu
 }  // namespace shiftadd
 
-#endif  // SHIFTADD_KERNELS_CPU_INTEGER_DEPTHWISE_NEON_H_
+#endif  // SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_DEPTHWISE_NEON_H_

@@ -1,7 +1,7 @@
 // The register tile that x86-64's integer kernels share. One or two registers hold a step's weights
 // of one panel; the pixel's bytes of that step are broadcast to all of its channels.
-#ifndef SHIFTADD_KERNELS_CPU_INTEGER_TILE_X86_H_
-#define SHIFTADD_KERNELS_CPU_INTEGER_TILE_X86_H_
+#ifndef SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_TILE_X86_H_
+#define SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_TILE_X86_H_
 
 #include "common/unroll.h"
 #include "integer/micro_kernels.h"
@@ -89,4 +89,4 @@ struct BroadcastTiles {
 }  // namespace cpu
 }  // namespace shiftadd
 
-#endif  // SHIFTADD_KERNELS_CPU_INTEGER_TILE_X86_H_
+#endif  // SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_TILE_X86_H_

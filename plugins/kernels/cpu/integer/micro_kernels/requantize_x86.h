@@ -1,6 +1,6 @@
 // The integer operators' epilogue for x86-64, written once over a vector type.
-#ifndef SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_X86_H_
-#define SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_X86_H_
+#ifndef SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_REQUANTIZE_X86_H_
+#define SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_REQUANTIZE_X86_H_
 
 #include "common/activation.h"
 #include "common/unroll.h"
@@ -42,4 +42,4 @@ void requantize_each_row(const RequantizeArguments& call) {
 }  // namespace cpu
 }  // namespace shiftadd
 
-#endif  // SHIFTADD_KERNELS_CPU_INTEGER_REQUANTIZE_X86_H_
+#endif  // SHIFTADD_KERNELS_CPU_INTEGER_MICRO_KERNELS_REQUANTIZE_X86_H_
