@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from calibration.comparison.deviation import FLOAT32, Deviation, Tolerances
+from export.operator_table import FLOAT_OPERATORS
 from export.validation.exported import ExportedModel, LayerNode
 from export.validation.reference import Chain, Reference
 from runtime.core.errors import ModelError
@@ -142,6 +143,13 @@ def match_layers(exported: ExportedModel, reference: Reference) -> list[Chain]:
     for the target `standard` has its layers taken apart: what is left of them is matched.
     """
     chains = [chain for node in exported.layers if (chain := reference.chain(node)) is not None]
+    compared = {chain.node.name for chain in chains}
+    for node in exported.layers:
+        if node.operator in FLOAT_OPERATORS and node.name not in compared:
+            raise ModelError(
+                f"{exported.path}: no layer of the network for its {node.operator} {node.name}, "
+                "which would not be compared: export it again with `make export`"
+            )
     if exported.metadata.target == "standard":
         return chains
     missing = reference.missing(chain.node for chain in chains)

@@ -23,7 +23,7 @@ from export.models import ModelSpec, find_model
 from export.onnx_export.model import Target, export_model
 from export.operators import AdderConv2d, ShiftConv2d
 from export.operators.exact import float64_copy
-from export.validation import compare, rows
+from export.validation import compare, reference, rows
 from export.validation.__main__ import main
 from export.validation.compare import InputResult
 from export.validation.exported import ExportedModel
@@ -289,6 +289,18 @@ def test_a_file_of_another_network_is_refused(
     other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(ModelError, match=r"no node for the layer 0: .*another network"):
         compare.match_layers(exported, Reference(other, SMALL_SPEC.input_size))
+
+
+def test_a_layer_that_nothing_would_be_compared_with_is_refused(
+    small: Small, tmp_path: Path, operator_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "small.onnx"
+    onnx.save(export_model(small, SMALL_SPEC), path)
+    monkeypatch.setattr(reference, "LAYERS", (nn.Conv2d, nn.Linear))
+    with pytest.raises(ModelError, match=r"no layer of the network for its ShiftConv \S+, which"):
+        compare.match_layers(
+            ExportedModel(path, str(operator_library)), Reference(small, SMALL_SPEC.input_size)
+        )
 
 
 @pytest.mark.parametrize(
