@@ -179,8 +179,9 @@ def inputs_of(spec: SpecLike) -> dict[str, tuple[int, ...]]:
 
 
 def _shape(name: object, given: Any) -> tuple[int, ...]:
-    shape = [_python(value) for value in given] if isinstance(given, Iterable) else [given]
-    whole = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in shape)
+    listed = isinstance(given, Iterable) and not isinstance(given, str)
+    shape = [_python(value) for value in given] if listed else [given]
+    whole = listed and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in shape)
     if not shape or not whole or not str(name).isidentifier():
         raise ValueError(
             f"the input size of {name!r} is {tuple(shape)}: (channels, height, width) of an image "

@@ -143,13 +143,6 @@ def match_layers(exported: ExportedModel, reference: Reference) -> list[Chain]:
     for the target `standard` has its layers taken apart: what is left of them is matched.
     """
     chains = [chain for node in exported.layers if (chain := reference.chain(node)) is not None]
-    compared = {chain.node.name for chain in chains}
-    for node in exported.layers:
-        if node.operator in FLOAT_OPERATORS and node.name not in compared:
-            raise ModelError(
-                f"{exported.path}: no layer of the network for its {node.operator} {node.name}, "
-                "which would not be compared: export it again with `make export`"
-            )
     if exported.metadata.target == "standard":
         return chains
     missing = reference.missing(chain.node for chain in chains)
@@ -159,6 +152,13 @@ def match_layers(exported: ExportedModel, reference: Reference) -> list[Chain]:
             f"{exported.path}: no node for the layer {missing[0]}{more}: it was exported from "
             f"another network; export it again with `make export`"
         )
+    compared = {chain.node.name for chain in chains}
+    for node in exported.layers:
+        if node.operator in FLOAT_OPERATORS and node.name not in compared:
+            raise ModelError(
+                f"{exported.path}: no layer of the network for its {node.operator} {node.name}, "
+                "which would not be compared: export it again with `make export`"
+            )
     return chains
 
 

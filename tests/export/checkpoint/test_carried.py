@@ -116,8 +116,8 @@ def test_other_checkpoints_carry_nothing(tmp_path: Path) -> None:
         (json.dumps({"input_size": [3, 8, 8], "std": [0, 0, 0]}), "std"),
         (json.dumps({"input_size": [3, 8, 8], "mean": 1}), "one number where one a channel is"),
         (json.dumps({"input_size": [3, 8, 8], "mean": ["x"] * 3}), "mean"),
-        (json.dumps({"input_size": "3x8x8"}), "(channels, height, width) is expected"),
-        (json.dumps({"input_size": 3}), "(channels, height, width) is expected"),
+        (json.dumps({"input_size": "3x8x8"}), "(channels, height, width) of an image"),
+        (json.dumps({"input_size": 3}), "(channels, height, width) of an image"),
         (json.dumps({"input_size": [3, 8, 8], "resize": "9"}), "resize"),
     ],
 )
