@@ -253,7 +253,7 @@ def _closing(made: Forms, agreement: Agreement | None) -> Iterator[str]:
         yield f"         {some(names)}, because {reason}"
     if made.others:
         kinds = [name if n == 1 else f"{n} {name}" for name, n in sorted(made.others.items())]
-        yield f"         and beside the layers {', '.join(kinds)}"
+        yield f"         in float beside the layers: {', '.join(kinds)}"
     if agreement is not None:
         yield f"agrees   {agreement.line}"
 

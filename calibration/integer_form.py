@@ -9,7 +9,7 @@ import onnx
 
 from calibration.scales import Scale
 from calibration.weights import FourBits, four_bits
-from export.onnx_export.graph import Editor, attribute, is_custom
+from export.onnx_export.graph import Array, Editor, attribute, is_custom
 from export.operator_table import OPERATORS
 
 Shape = tuple[int | str, ...]
@@ -19,10 +19,12 @@ LEAST_DECIBELS = 30.0
 signal-to-noise ratio: a hundredth of a tensor's deviation is what rounding to codes costs anyway,
 which is 40 dB, and a layer adds up many weights."""
 
-_WITH_RELU = ("Add", "Mul", "Conv", "Gemm", "MatMul")
+MULTIPLYING = ("Conv", "Gemm", "MatMul")
+"""Layers that multiply, and may be integer."""
+_WITH_RELU = ("Add", "Mul", *MULTIPLYING)
 # Of a Gemm that is a linear layer, with weights [M, K] or [K, M].
 _LINEAR = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_WEIGHTED = ("ConvTranspose", *MULTIPLYING)
 
 
 class IntegerForm:
@@ -47,7 +49,7 @@ class IntegerForm:
             for value in [*graph.input, *graph.value_info, *graph.output]
             if value.type.tensor_type.HasField("shape")
         }
-
+        self._four_bits: dict[str, FourBits | None] = {}
         # A graph without shapes still says this much.
         planes = (node for node in editor.nodes if is_custom(node))
         self._planes = {name for node in planes for name in (node.input[0], node.output[0])}
@@ -66,7 +68,7 @@ class IntegerForm:
             return None
         if node.op_type in ("Add", "Mul", "Concat"):
             return self._why_not_joined(node)
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
+        if node.op_type in MULTIPLYING:
             return self._why_not_multiplying(node)
         if node.op_type == "GlobalAveragePool":
             return None if self.rank(node.input[0]) == 4 else "it pools no planes"
@@ -82,6 +84,12 @@ class IntegerForm:
     def four_bits(self, node: onnx.NodeProto) -> FourBits | None:
         """The weights of a ShiftConv with 8-bit codes in 4-bit ones (docs/operators.md, section 5);
         None for another node, and where the graph does not say how many channels it reads."""
+        name = node.output[0]
+        if name not in self._four_bits:
+            self._four_bits[name] = self._find_four_bits(node)
+        return self._four_bits[name]
+
+    def _find_four_bits(self, node: onnx.NodeProto) -> FourBits | None:
         shape = self.shapes.get(node.input[0], ())
         is_wide = is_custom(node) and attribute(node, "weight_bits", 4) == 8
         words = self._constants.get(node.input[1]) if is_wide else None
@@ -150,6 +158,12 @@ class IntegerForm:
         if len(ranks) > 1 or min(ranks) < 2:
             return "its inputs have different numbers of dimensions, or unknown ones"
         return None
+
+
+def rows(node: onnx.NodeProto, weight: Array) -> Array:
+    """A linear layer's weights as [M, K], a row for each output, whichever way the node has them.
+    Applied to such rows, it gives the node's own form back."""
+    return weight if attribute(node, "transB", 0) else weight.T
 
 
 def _shape(shape: onnx.TensorShapeProto) -> Shape:

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from calibration.integer_form import IntegerForm
+from calibration.integer_form import IntegerForm, rows
 from calibration.scales import Scale, share_scales
 from calibration.table import Table
 from calibration.weights import ZERO_CODE, multipliers, quantize_adder
@@ -186,8 +186,7 @@ class _Quantizer:
     def _add_linear(self, node: onnx.NodeProto) -> None:
         """A linear layer as a convolution of one pixel: before ONNX Runtime 1.11 there is no other
         integer one with a bias."""
-        weight = self._constant(node.input[1])
-        weight = weight if attribute(node, "transB", 0) else weight.T
+        weight = rows(node, self._constant(node.input[1]))
         outputs, inputs = weight.shape
         x, *scale = self._code_and_scale(node.input[0])
         value = self._value(node)

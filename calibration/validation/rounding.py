@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.integer_form import IntegerForm
+from calibration.integer_form import MULTIPLYING, IntegerForm, rows
 from calibration.quantization import Grid
 from calibration.validation.layers import Layer
 from calibration.weights import multipliers
-from export.onnx_export.graph import Array, Editor, attribute, is_custom, set_attribute
+from export.onnx_export.graph import Array, Editor, is_custom, set_attribute
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _Builder:
             self._replace(copy, 1, narrow.words)
             self._replace(copy, 2, scale)
             set_attribute(copy, "weight_bits", 4)
-        elif node.op_type in ("Conv", "Gemm", "MatMul"):
+        elif node.op_type in MULTIPLYING:
             self._round_multipliers(node, copy)
         elif is_custom(node) and node.op_type == "AdderConv":
             weight = self._editor.constants[node.input[1]]
@@ -93,11 +93,11 @@ class _Builder:
 
     def _round_multipliers(self, node: onnx.NodeProto, copy: onnx.NodeProto) -> None:
         weight = self._editor.constants[node.input[1]]
-        turned = node.op_type != "Conv" and not attribute(node, "transB", 0)
-        rows = weight.T if turned else weight
+        by_output = weight if node.op_type == "Conv" else rows(node, weight)
         # The bias has 32 bits: its rounding is beneath notice.
-        rounded = multipliers(rows, np.zeros(len(rows)), 1.0).weights
-        self._replace(copy, 1, np.ascontiguousarray(rounded.T if turned else rounded))
+        rounded = multipliers(by_output, np.zeros(len(by_output)), 1.0).weights
+        made = rounded if node.op_type == "Conv" else rows(node, rounded)
+        self._replace(copy, 1, np.ascontiguousarray(made))
 
     def _replace(self, copy: onnx.NodeProto, index: int, value: Array) -> None:
         copy.input[index] = f"{copy.output[0]}/{index}"

@@ -208,7 +208,7 @@ def test_the_command_ends_with_what_is_integer_and_how_it_agrees(
     lines = capsys.readouterr().out.splitlines()[-4:]
     assert lines[0] == "integer  2 of 3 layers; these stay in float:"
     assert lines[1] == "         fine, because 4 bits would leave its weights 30 dB"
-    assert lines[2] == "         and beside the layers Flatten, Sigmoid"
+    assert lines[2] == "         in float beside the layers: Flatten, Sigmoid"
     assert lines[3].startswith("agrees   ")
     assert " of 5 images have the float model's class; outputs " in lines[3]
     out.unlink()

@@ -17,7 +17,7 @@ from device_scripts.host.a57.report import Row
 from device_scripts.host.bench.models import PAIRS
 from runtime.core.errors import ShiftAddError
 from tests.support.commands import in_process
-from tests.support.toolchains.cpp_programs import jetson_nano_library
+from tests.support.toolchains.cpp_programs import REPOSITORY, jetson_nano_library
 
 BUDGET = Path(models.__file__).with_name("budget.json")
 MAPS = """10000-12000 r--p 00000000 fe:00 1 /lib/one.so
@@ -119,7 +119,7 @@ def test_shares_by_function_and_by_library() -> None:
     own, before, other = block(2, "a" * 8, offset=8), block(1, "a" * 8), block(5, "b" * 8)
     foreign = Block("/lib/libc.so.6", 8, 5, other.code)
     weighed = {own: 4.0, before: 1.0, foreign: 9.0}
-    assert functions.shares(weighed, Path("one.so"), OneFunction()) == [
+    assert functions.shares(weighed, "one.so", OneFunction()) == [
         Share("libc", 5, 9.0),
         Share("tile", 2, 4.0),
         Share("?", 1, 1.0),
@@ -150,6 +150,13 @@ def test_the_report(tmp_path: Path) -> None:
     assert entries[0]["instructions"] == 2_000_000
     assert entries[0]["input"] == [3, 224, 224]
     assert "| - |" in report.tables(expected[:1])
+
+
+def test_litert_is_the_peers() -> None:
+    name, numpy = models.litert()
+    assert name in (REPOSITORY / "requirements-peers.txt").read_text()
+    assert name.startswith("ai-edge-litert==")
+    assert numpy in system.WHEELS
 
 
 def test_without_the_emulator_one_line_says_so(

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,8 @@ from tests.support.cases.implementations import (
     run_pytorch,
 )
 from tests.support.cases.reference import Case
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 Run = Callable[[Any], npt.NDArray[Any]]
 
@@ -48,15 +49,6 @@ every_implementation = pytest.mark.parametrize(
     [(name, operator) for name, operators in IMPLEMENTATIONS.items() for operator in operators],
     indirect=["run"],
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_torch_thread() -> Iterator[None]:
-    """The cases are small: threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run_function_body(case: Case) -> reference.Float32:

@@ -51,7 +51,7 @@ def disassemble(words: Iterable[str]) -> dict[str, str]:
     """The text of instructions by their code; `nop` for one that LLVM does not know."""
     ordered = sorted(set(words))
     code = "\n".join(" ".join(f"0x{word[i : i + 2]}" for i in range(0, 8, 2)) for word in ordered)
-    answer = _llvm(["llvm-mc", "--disassemble", "-triple=aarch64", "-mattr=+v8.2a"], code)
+    answer = llvm(["llvm-mc", "--disassemble", "-triple=aarch64", "-mattr=+v8.2a"], code)
     unknown = {
         int(line) - 1
         for line in re.findall(r"^<stdin>:(\d+):\d+: warning: invalid", answer.stderr, re.MULTILINE)
@@ -97,7 +97,7 @@ def mca(regions: Sequence[Sequence[str]], iterations: int = 100) -> list[float]:
         lines += [f"# LLVM-MCA-BEGIN {index}", *region, f"# LLVM-MCA-END {index}"]
     command = ["llvm-mca", "-mtriple=aarch64", "-mcpu=cortex-a57", f"-iterations={iterations}"]
     command += ["-resource-pressure=false", "-instruction-info=false"]
-    answer = _llvm(command, "\n".join(lines) + "\n")
+    answer = llvm(command, "\n".join(lines) + "\n")
     totals = re.findall(r"^Total Cycles:\s+(\d+)", answer.stdout, re.MULTILINE)
     if answer.returncode != 0 or len(totals) != len(regions):
         first = answer.stderr.strip().partition("\n")[0]
@@ -105,7 +105,8 @@ def mca(regions: Sequence[Sequence[str]], iterations: int = 100) -> list[float]:
     return [int(cycles) / iterations for cycles in totals]
 
 
-def _llvm(command: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
+def llvm(command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs one of LLVM's programs with `text` as its input; ShiftAddError where it is missing."""
     try:
         return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from device_scripts.host.a57.blocks import Block
+from device_scripts.host.a57.cycles import llvm
 from runtime.core.errors import ShiftAddError
 
 
@@ -34,11 +34,7 @@ class Symbols:
 
     def __init__(self, library: Path) -> None:
         """Raises ShiftAddError where llvm-nm is missing or finds no functions."""
-        command = ["llvm-nm", "--demangle", "--defined-only", "--numeric-sort", str(library)]
-        try:
-            answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            raise ShiftAddError("no llvm-nm; on Debian and Ubuntu: apt-get install llvm") from None
+        answer = llvm(["llvm-nm", "--demangle", "--defined-only", "--numeric-sort", str(library)])
         found = re.findall(r"^([0-9a-f]+) [tTwW] (.+)$", answer.stdout, re.MULTILINE)
         if not found:
             raise ShiftAddError(f"{library}: has no symbols, so that no function can be named")
@@ -61,15 +57,13 @@ def short(name: str) -> str:
     return f"{outer[-1]}::{last}" if outer and outer[-1][:1].isupper() else last
 
 
-def shares(
-    weighed: Mapping[Block, float], library: Path, symbols: Symbols | None = None
-) -> list[Share]:
-    """The functions of our library, and all other libraries as one each; the largest first."""
-    symbols = symbols or Symbols(library)
+def shares(weighed: Mapping[Block, float], library: str, symbols: Symbols) -> list[Share]:
+    """The functions of our library, which has this file name and these symbols, and all other
+    libraries as one each; the largest first."""
     instructions: dict[str, int] = defaultdict(int)
     cycles: dict[str, float] = defaultdict(float)
     for block, taken in weighed.items():
-        own = Path(block.library).name == library.name
+        own = Path(block.library).name == library
         name = symbols.name(block.offset) if own else Path(block.library).name.partition(".")[0]
         instructions[name] += block.instructions
         cycles[name] += taken

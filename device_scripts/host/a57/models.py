@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -31,9 +32,16 @@ from export.models import find_model
 from export.onnx_export.writer import write_model
 from runtime.console.commandline import FINE, Parser, leave
 from runtime.core.errors import ShiftAddError
+from runtime.core.places import ROOT
 
-LITERT = ("ai-edge-litert==2.3.0", "numpy==1.26.4")
 ONNXRUNTIME = system.WHEELS
+_PEERS = Path(ROOT) / "requirements-peers.txt"
+
+
+def litert() -> tuple[str, ...]:
+    """LiteRT in the version that `make bench PEERS=1` measures, with the emulated NumPy."""
+    pins = re.findall(r"^ai-edge-litert==\S+", _PEERS.read_text(), re.MULTILINE)
+    return (*pins, *(name for name in ONNXRUNTIME if name.startswith("numpy==")))
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def _forget_unused_domains(path: Path) -> None:
 
 def measure(contestant: Contestant, library: Path) -> Row:
     """Runs and weighs one of them. Raises ShiftAddError."""
-    packages = LITERT if contestant.engine == "litert" else ONNXRUNTIME
+    packages = litert() if contestant.engine == "litert" else ONNXRUNTIME
     with tempfile.TemporaryDirectory() as folder:
         counted = blocks.count(
             contestant.file, library if contestant.ours else None, Path(folder), packages
@@ -100,13 +108,15 @@ def measure(contestant: Contestant, library: Path) -> Row:
         find_model(contestant.model).input_size,
         sum(block.instructions for block in counted),
         round(cycles.total(counted, weighed)),
-        functions.shares(weighed, library) if contestant.ours else [],
+        functions.shares(weighed, library.name, functions.Symbols(library))
+        if contestant.ours
+        else [],
     )
 
 
 def measure_all(contestants: Sequence[Contestant], library: Path) -> list[Row]:
     """All of them, as many at a time as there are processors; no clock is involved."""
-    for packages in sorted({ONNXRUNTIME, *(LITERT for c in contestants if c.engine == "litert")}):
+    for packages in sorted({ONNXRUNTIME, *(litert() for c in contestants if c.engine == "litert")}):
         system.python(packages=packages)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         rows = pool.map(lambda contestant: measure(contestant, library), contestants)

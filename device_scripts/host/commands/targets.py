@@ -416,8 +416,8 @@ def _bench(variables: Variables) -> None:
 
 
 def _bench_a57(variables: Variables) -> None:
-    set_up()
     if not variables.given("MODELS"):
+        set_up()
         become(
             module("device_scripts.host.a57.loops", *variables.words("ARGS")), **cross_compiler()
         )
@@ -428,6 +428,7 @@ def _bench_a57(variables: Variables) -> None:
                     tool, package
                 )
             )
+    set_up()
     build_board_library("jetson-nano", symbols=True)
     become(
         module(

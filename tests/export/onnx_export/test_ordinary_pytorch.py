@@ -4,10 +4,8 @@ against a float64 run."""
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,18 +23,11 @@ from export.onnx_export.model import TARGETS, export_model
 from export.operators.exact import float64_copy
 from tests.support.models import idioms
 from tests.support.models.exported import Array, make_spec, relative_error
+from tests.support.models.shared_cases import shared_cases
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TOLERANCE = 1e-5
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "cases" / "idioms.py"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These networks are smaller than what it costs to wake a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def spec_of(size: tuple[int, int, int]) -> ModelSpec:
@@ -98,23 +89,8 @@ def test_files_compute_what_pytorch_does(name: str, operator_library: Path) -> N
     check_every_target(idioms.IDIOMS[name].build(), idioms.SIZE, operator_library)
 
 
-def shared_idioms() -> ModuleType | None:
-    if not SHARED.is_file():
-        return None
-    description = importlib.util.spec_from_file_location("shared_idioms", SHARED)
-    assert description is not None
-    assert description.loader is not None
-    module = importlib.util.module_from_spec(description)
-    description.loader.exec_module(module)
-    return module
-
-
 def test_the_shared_cases(operator_library: Path) -> None:
-    module = shared_idioms()
-    if module is None:
-        pytest.skip(f"no {SHARED}")
-    names = [n for n, f in vars(module).items() if type(f) is type(shared_idioms) and n[0] != "_"]
-    assert len(names) >= 16
+    module, names = shared_cases()
     for name in names:
         network = getattr(module, name)()
         if name in module.REFUSED:

@@ -30,21 +30,14 @@ from tests.support.cases import convolution as cases
 from tests.support.cases.implementations import case_module, instruction_sets, output_shape
 from tests.support.cases.reference import FLOAT32_TOLERANCE, Case, Float64
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Derivative = Callable[[Float64, Float64], Float64]
 
 EXAMPLES = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 FLOAT64_TOLERANCE = 1e-12
-
-
-@pytest.fixture(autouse=True)
-def _one_torch_thread() -> Iterator[None]:
-    """The layers are small: threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -45,17 +45,10 @@ from tests.conftest import REPOSITORY
 from tests.support.commands import in_process
 from tests.support.models.exported import Array, custom_nodes, make_spec, randomise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 _SIZE = (3, 16, 16)
 _CLASSES = 7
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On batches this small more threads wait for each other more than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _network() -> nn.Module:

@@ -5,7 +5,6 @@ It is the command's comparison without its report, which takes longer than all t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,12 @@ from export.recognition import FIXED_POINT, FixedPoint, swap_layers
 from export.validation.compare import compare
 from export.validation.exported import ExportedModel
 from export.validation.reference import Reference
-from tests.export.onnx_export.test_ordinary_pytorch import SHARED, shared_idioms
 from tests.export.recognition.test_networks import OTHERS, ROUNDING, SIZE
 from tests.support.commands import in_process
 from tests.support.models import authors_networks as networks
+from tests.support.models.shared_cases import SHARED, shared_cases
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def check(path: Path, network: nn.Module, library: Path) -> None:
@@ -50,11 +43,7 @@ def check(path: Path, network: nn.Module, library: Path) -> None:
 def test_every_shared_case_is_exported_and_validated(
     tmp_path: Path, operator_library: Path
 ) -> None:
-    module = shared_idioms()
-    if module is None:
-        pytest.skip(f"no {SHARED}")
-    names = [n for n, f in vars(module).items() if type(f) is type(shared_idioms) and n[0] != "_"]
-    assert len(names) >= 16
+    module, names = shared_cases()
     for name in names:
         source = f"{SHARED}:{name}"
         done = in_process(exporter.main, source, "--input", "3x32x32", "--out", tmp_path)
